@@ -1,0 +1,4 @@
+//! Rollcall: service discovery over DNS.
+pub mod model;
+pub mod registry;
+pub mod store;

@@ -1,0 +1,23 @@
+//! Validated values: names, durations, times, and what an instance is made of.
+//!
+//! Nothing here knows IO, DNS messages or HTTP. A value that exists is valid: the only way to make one is a
+//! constructor that says in its error what was wrong, so no later layer checks again.
+
+mod check;
+mod duration;
+mod instance;
+mod lease;
+mod name;
+mod revision;
+mod time;
+
+pub use check::{CheckKind, CheckSpec, HttpCheck, HttpMethod, StatusRanges, StatusRangesError, probe_bounds};
+pub use duration::{Duration, DurationError, Ttl};
+pub use instance::{
+    Addresses, CheckState, Health, INSTANCE_LIMITS, Instance, InstanceLimits, Meta, MetaError, Registration, State,
+    Transport, Withheld,
+};
+pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
+pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
+pub use revision::{Revision, StoreId};
+pub use time::Timestamp;

@@ -1,0 +1,86 @@
+//! What happened: the content of a store's history.
+
+use std::sync::Arc;
+
+use crate::model::{Instance, Revision, ServiceName, Timestamp, Transport};
+
+/// All that one commit changed; one position in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The position that this batch leads to.
+    pub revision: Revision,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The changes, in the order they happened. Never empty.
+    pub changes: Vec<Change>,
+}
+
+/// One thing that happened. It carries the whole new state, so that applying it twice does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An instance is now this.
+    Put {
+        /// Its new state.
+        instance: Arc<Instance>,
+        /// Why.
+        cause: Cause,
+    },
+    /// An instance is no longer there.
+    Gone {
+        /// Its last state.
+        instance: Arc<Instance>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Nobody has used the name of a service with this transport for longer than names are remembered.
+    Forgotten {
+        /// The service.
+        service: ServiceName,
+        /// The transport whose RFC 2782 name is forgotten.
+        transport: Transport,
+    },
+}
+
+impl Change {
+    /// The service it concerns.
+    pub fn service(&self) -> &ServiceName {
+        match self {
+            Self::Put { instance, .. } | Self::Gone { instance, .. } => &instance.service,
+            Self::Forgotten { service, .. } => service,
+        }
+    }
+}
+
+/// Why something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It registered for the first time.
+    Registered,
+    /// It registered again with another body.
+    Replaced,
+    /// Its state, weight, tags or metadata were changed.
+    Amended,
+    /// The opinion of a check turned.
+    Health,
+    /// It left on purpose.
+    Deregistered,
+    /// Its lease lapsed.
+    Expired,
+    /// Its lease was revoked.
+    Revoked,
+}
+
+impl Cause {
+    /// The word for it in logs and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Replaced => "replaced",
+            Self::Amended => "amended",
+            Self::Health => "health",
+            Self::Deregistered => "deregistered",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What is asked of the registry, and the ways it can say no.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::{
+    Duration, Health, Instance, InstanceId, Label, Lease, LeaseId, Meta, Registration, Revision, ServiceName, State,
+    Timestamp,
+};
+
+/// What is asked. Every change, from HTTP, from a check or from a lapsed lease, is one of these.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Register an instance or replace it.
+    Register(Box<Register>),
+    /// Change what may be changed without registering again.
+    Amend(Box<Amendment>),
+    /// Take one instance out.
+    Deregister {
+        /// Its service.
+        service: ServiceName,
+        /// Its id.
+        id: InstanceId,
+        /// What must hold for it.
+        precondition: Precondition,
+    },
+    /// Take all instances of a scope out.
+    DeregisterAll(Scope),
+    /// A check's opinion turned.
+    Observe(Box<Observation>),
+    /// Grant a lease.
+    Grant {
+        /// Its length.
+        ttl: Duration,
+    },
+    /// End a lease now; every instance on it leaves.
+    Revoke(LeaseId),
+}
+
+/// A registration and how to make it.
+#[derive(Debug, Clone)]
+pub struct Register {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub id: IdChoice,
+    /// What it says of itself.
+    pub registration: Registration,
+    /// The lease it wants.
+    pub lease: LeaseWish,
+    /// What must hold for the instance now.
+    pub precondition: Precondition,
+}
+
+/// Who chose the id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdChoice {
+    /// The caller; an instance of that id is replaced.
+    Given(InstanceId),
+    /// The server, at random; an instance of that id is never replaced.
+    Chosen(InstanceId),
+}
+
+impl IdChoice {
+    /// The id.
+    pub fn id(&self) -> &InstanceId {
+        match self {
+            Self::Given(id) | Self::Chosen(id) => id,
+        }
+    }
+}
+
+/// The lease that a registration wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseWish {
+    /// None: it stays until deregistered.
+    None,
+    /// One for itself alone, of this length.
+    Own(Duration),
+    /// A lease that several share.
+    Join(LeaseId),
+}
+
+/// What must hold for a command to be carried out (RFC 9110 §13.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// The instance does not exist (`If-None-Match: *`).
+    Absent,
+    /// The instance's last change was this one (`If-Match`).
+    Unchanged(Revision),
+    /// The instance exists (`If-Match: *`).
+    Present,
+}
+
+/// What to change of an instance; what is `None` stays.
+#[derive(Debug, Clone)]
+pub struct Amendment {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its id.
+    pub id: InstanceId,
+    /// What must hold for it.
+    pub precondition: Precondition,
+    /// What an operator wants of it.
+    pub state: Option<State>,
+    /// Its weight.
+    pub weight: Option<u16>,
+    /// Its tags, all of them, sorted and distinct.
+    pub tags: Option<Box<[Label]>>,
+    /// Its metadata, all of it.
+    pub meta: Option<Meta>,
+}
+
+/// Which instances are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of one service.
+    Service(ServiceName),
+    /// Those of all services strictly below a group.
+    Under(ServiceName),
+}
+
+/// The opinion of one check after it turned.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub id: InstanceId,
+    /// The [`Instance::epoch`] it was probed under.
+    pub epoch: Revision,
+    /// The check.
+    pub check: Label,
+    /// The new opinion.
+    pub health: Health,
+    /// Why, when it is critical.
+    pub error: Option<Arc<str>>,
+    /// When the probe that turned it ended.
+    pub at: Timestamp,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The instance is registered.
+    Registered {
+        /// Whether it is new.
+        created: bool,
+        /// Its state now.
+        instance: Arc<Instance>,
+    },
+    /// The instance was amended, or was like that already.
+    Amended(Arc<Instance>),
+    /// This many instances left.
+    Deregistered(usize),
+    /// The opinion was noted, or counted for nothing: it came late, or was known.
+    Observed,
+    /// The lease is granted.
+    Granted(Lease),
+    /// The lease is revoked; this many instances left.
+    Revoked(usize),
+}
+
+/// Why a command was not carried out. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A DNS name that the registration would make already means something else.
+    NameTaken {
+        /// The name, relative to the zone.
+        name: String,
+        /// What it means.
+        by: String,
+    },
+    /// A DNS name that the registration would make is longer than 255 octets.
+    NameTooLong(String),
+    /// The service has no instance of that id.
+    NoInstance,
+    /// The lease is unknown, revoked or lapsed.
+    LeaseGone(LeaseId),
+    /// The precondition does not hold.
+    Precondition {
+        /// The instance's last change, when it exists.
+        current: Option<Revision>,
+    },
+    /// The registration's `generation` is older than the one that is registered.
+    StaleGeneration {
+        /// The one that is registered.
+        current: u64,
+    },
+    /// The service has as many instances as one may have.
+    ServiceFull(usize),
+    /// The registry has as many instances as it may have.
+    RegistryFull(usize),
+    /// There are as many leases as there may be.
+    LeasesFull(usize),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameTaken { name, by } => write!(f, "the name {name} already means {by}"),
+            Self::NameTooLong(name) => write!(f, "the name {name} would be longer than 255 octets"),
+            Self::NoInstance => f.write_str("there is no such instance"),
+            Self::LeaseGone(id) => write!(f, "lease {id} is not alive"),
+            Self::Precondition { current: None } => f.write_str("the instance does not exist"),
+            Self::Precondition { current: Some(current) } => write!(f, "the instance is at revision {current}"),
+            Self::StaleGeneration { current } => write!(f, "generation {current} is registered already"),
+            Self::ServiceFull(max) => write!(f, "the service has {max} instances, which is the most that one may have"),
+            Self::RegistryFull(max) => write!(f, "the registry has {max} instances, which is the most it may have"),
+            Self::LeasesFull(max) => write!(f, "there are {max} leases, which is the most there may be"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,119 @@
+//! A name belongs to one thing (contract §2): which DNS names a registration would make, and who has them already.
+//!
+//! One label left of a service is an instance, a tag or another service; one underscored label left of `_tcp` is a
+//! service of that group or a named port of the service there.
+
+use super::command::Refusal;
+use super::judge::Limits;
+use super::state::{Registry, Service};
+use crate::model::{InstanceId, Label, Registration, ServiceName};
+
+/// Labels that select within a service and so name nothing else.
+const RESERVED_LABELS: [&str; 2] = ["one", "all"];
+
+fn taken(name: String, by: impl Into<String>) -> Refusal {
+    Refusal::NameTaken { name, by: by.into() }
+}
+
+/// The service `label.service`, if it is registered.
+fn service_below<'a>(registry: &'a Registry, label: &Label, service: &ServiceName) -> Option<&'a Service> {
+    let name: ServiceName = format!("{label}.{service}").parse().ok()?;
+    registry.registered(&name).map(AsRef::as_ref)
+}
+
+/// Checks a service's own name against what stands one label to its right.
+fn check_service(registry: &Registry, limits: &Limits, name: &ServiceName) -> Result<(), Refusal> {
+    if limits.reserved.contains(name) {
+        return Err(taken(name.to_string(), "a host of the zone itself"));
+    }
+    let Some(group) = name.group() else { return Ok(()) };
+    let first = name.first();
+    if RESERVED_LABELS.contains(&first) {
+        return Err(taken(name.to_string(), format!("a choice among the instances of {group}")));
+    }
+    let Some(right) = registry.registered(&group) else { return Ok(()) };
+    if right.instance(first).is_some() {
+        return Err(taken(name.to_string(), format!("instance {first} of service {group}")));
+    }
+    for other in right.instances() {
+        if other.registration.has_tag(first) {
+            return Err(taken(name.to_string(), format!("tag {first} of service {group}")));
+        }
+        if other.registration.named_port(first).is_some() {
+            let protocol = other.registration.protocol.as_str();
+            return Err(taken(format!("_{first}._{protocol}.{group}"), format!("port {first} of service {group}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_id(registry: &Registry, service: &ServiceName, id: &InstanceId) -> Result<(), Refusal> {
+    let name = || format!("{id}.{service}");
+    if RESERVED_LABELS.contains(&id.as_str()) {
+        return Err(taken(name(), format!("a choice among the instances of {service}")));
+    }
+    if service_below(registry, id, service).is_some() {
+        return Err(taken(name(), format!("service {id}.{service}")));
+    }
+    let others = registry.service(service).map_or(&[][..], |service| service.instances());
+    match others.iter().find(|other| other.registration.has_tag(id.as_str())) {
+        Some(other) => Err(taken(name(), format!("tag {id} of instance {}", other.id))),
+        None => Ok(()),
+    }
+}
+
+/// Checks tags, which may come later than the registration they belong to.
+pub(super) fn check_tags(
+    registry: &Registry,
+    service: &ServiceName,
+    id: &InstanceId,
+    tags: &[Label],
+) -> Result<(), Refusal> {
+    for tag in tags {
+        let name = || format!("{tag}.{service}");
+        if RESERVED_LABELS.contains(&tag.as_str()) {
+            return Err(taken(name(), format!("a choice among the instances of {service}")));
+        }
+        if tag == id || registry.instance(service, tag.as_str()).is_some() {
+            return Err(taken(name(), format!("instance {tag} of service {service}")));
+        }
+        if service_below(registry, tag, service).is_some() {
+            return Err(taken(name(), format!("service {tag}.{service}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether every DNS name that a registration makes is free, and short enough (RFC 1035 §2.3.4).
+///
+/// # Errors
+/// [`Refusal::NameTaken`] and [`Refusal::NameTooLong`].
+pub(super) fn check(
+    registry: &Registry,
+    limits: &Limits,
+    service: &ServiceName,
+    id: &InstanceId,
+    registration: &Registration,
+) -> Result<(), Refusal> {
+    // The longest are the DNS-SD name `<id>._<first>._tcp.<group>` and the named port `_<port>._tcp.<service>`.
+    let rest = "._tcp".len() + service.wire_octets() + limits.zone_octets;
+    let longest_label = registration.tags.iter().chain([id]).map(|l| l.as_str().len() + 2);
+    let longest_port = registration.ports.iter().map(|(port, _)| port.as_str().len() + 2);
+    if longest_label.chain(longest_port).max().unwrap_or(0) + rest > 255 {
+        return Err(Refusal::NameTooLong(format!("{id}.{service}")));
+    }
+    if registry.registered(service).is_none() {
+        check_service(registry, limits, service)?;
+    }
+    if registry.instance(service, id.as_str()).is_none() {
+        check_id(registry, service, id)?;
+    }
+    check_tags(registry, service, id, &registration.tags)?;
+    for (port, _) in &registration.ports {
+        if service_below(registry, port, service).is_some() {
+            let protocol = registration.protocol.as_str();
+            return Err(taken(format!("_{port}._{protocol}.{service}"), format!("service {port}.{service}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! What a command would change: the rules of the registry in one place, for every store to call within its own
+//! transaction.
+
+use std::sync::Arc;
+
+use super::change::{Cause, Change};
+use super::command::{Amendment, IdChoice, Observation, Outcome, Precondition, Refusal, Register, Scope};
+use super::conflict;
+use super::state::Registry;
+use crate::model::{
+    CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, State, Timestamp,
+};
+
+/// What a registry may hold, and the names it does not own.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Instances of one service.
+    pub instances_per_service: usize,
+    /// Instances in all.
+    pub instances: usize,
+    /// Leases in all, with those nobody is on.
+    pub leases: usize,
+    /// Names remembered after their last instance has left.
+    pub remembered_names: usize,
+    /// Octets of the zone's name in wire form, with the root label.
+    pub zone_octets: usize,
+    /// Names in the zone that no service can have.
+    pub reserved: Arc<[ServiceName]>,
+}
+
+/// What a command changes and what its caller hears. No changes means no new revision.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+    /// What becomes of the command once they are durable.
+    pub outcome: Outcome,
+}
+
+/// Whether a precondition holds for what exists.
+///
+/// # Errors
+/// [`Refusal::Precondition`] when it does not.
+fn check_precondition(precondition: Precondition, existing: Option<&Arc<Instance>>) -> Result<(), Refusal> {
+    let current = existing.map(|instance| instance.revision);
+    let holds = match precondition {
+        Precondition::None => true,
+        Precondition::Absent => current.is_none(),
+        Precondition::Present => current.is_some(),
+        Precondition::Unchanged(revision) => current == Some(revision),
+    };
+    if holds { Ok(()) } else { Err(Refusal::Precondition { current }) }
+}
+
+/// The states of checks that nobody has run yet.
+fn fresh_checks(registration: &Registration, now: Timestamp) -> Box<[CheckState]> {
+    let fresh = CheckState { health: registration.initial_health, since: now, last_error: None };
+    vec![fresh; registration.checks.len()].into()
+}
+
+impl Registry {
+    /// The revision of the next batch.
+    fn next_revision(&self) -> Revision {
+        self.revision().next()
+    }
+
+    /// Judges a registration on the lease that the store found for it.
+    ///
+    /// # Errors
+    /// Every [`Refusal`] but those of leases.
+    pub fn judge_register(
+        &self,
+        register: &Register,
+        lease: Option<InstanceLease>,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Judgement, Refusal> {
+        let Register { service, registration, .. } = register;
+        let id = register.id.id();
+        let before = self.instance(service, id.as_str());
+        check_precondition(register.precondition, before)?;
+        if let Some(before) = before {
+            if matches!(register.id, IdChoice::Chosen(_)) {
+                return Err(Refusal::Precondition { current: Some(before.revision) });
+            }
+            if let (Some(current), Some(new)) = (before.registration.generation, registration.generation)
+                && new < current
+            {
+                return Err(Refusal::StaleGeneration { current });
+            }
+            if before.registration == *registration && before.lease == lease {
+                let outcome = Outcome::Registered { created: false, instance: before.clone() };
+                return Ok(Judgement { changes: Vec::new(), outcome });
+            }
+        } else {
+            let siblings = self.service(service).map_or(0, |service| service.instances().len());
+            if siblings >= limits.instances_per_service {
+                return Err(Refusal::ServiceFull(limits.instances_per_service));
+            }
+            if self.instances() >= limits.instances {
+                return Err(Refusal::RegistryFull(limits.instances));
+            }
+        }
+        conflict::check(self, limits, service, id, registration)?;
+
+        let revision = self.next_revision();
+        let mut instance = Instance {
+            service: service.clone(),
+            id: id.clone(),
+            registration: registration.clone(),
+            lease,
+            state: State::Up,
+            checks: fresh_checks(registration, now),
+            health_since: now,
+            registered_at: now,
+            revision,
+            epoch: revision,
+        };
+        if let Some(before) = before {
+            instance.state = before.state;
+            instance.registered_at = before.registered_at;
+            if registration.is_tested_like(&before.registration) {
+                instance.checks = before.checks.clone();
+                instance.health_since = before.health_since;
+                instance.epoch = before.epoch;
+            }
+        }
+        let instance = Arc::new(instance);
+        let cause = if before.is_some() { Cause::Replaced } else { Cause::Registered };
+        Ok(Judgement {
+            outcome: Outcome::Registered { created: before.is_none(), instance: instance.clone() },
+            changes: vec![Change::Put { instance, cause }],
+        })
+    }
+
+    /// Judges a change of what may be changed without registering again.
+    ///
+    /// # Errors
+    /// [`Refusal::NoInstance`], [`Refusal::Precondition`], [`Refusal::NameTaken`].
+    pub fn judge_amend(&self, amendment: &Amendment) -> Result<Judgement, Refusal> {
+        let Amendment { service, id, state, weight, tags, meta, precondition } = amendment;
+        let before = self.instance(service, id.as_str()).ok_or(Refusal::NoInstance)?;
+        check_precondition(*precondition, Some(before))?;
+        let mut after = Instance::clone(before);
+        after.state = state.unwrap_or(after.state);
+        after.registration.weight = weight.unwrap_or(after.registration.weight);
+        if let Some(tags) = tags {
+            conflict::check_tags(self, service, id, tags)?;
+            after.registration.tags = tags.clone();
+        }
+        if let Some(meta) = meta {
+            after.registration.meta = meta.clone();
+        }
+        if after == **before {
+            return Ok(Judgement { changes: Vec::new(), outcome: Outcome::Amended(before.clone()) });
+        }
+        after.revision = self.next_revision();
+        let instance = Arc::new(after);
+        let changes = vec![Change::Put { instance: instance.clone(), cause: Cause::Amended }];
+        Ok(Judgement { changes, outcome: Outcome::Amended(instance) })
+    }
+
+    /// Judges the departure of one instance.
+    ///
+    /// # Errors
+    /// [`Refusal::NoInstance`], [`Refusal::Precondition`].
+    pub fn judge_deregister(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        precondition: Precondition,
+    ) -> Result<Judgement, Refusal> {
+        let instance = self.instance(service, id.as_str()).ok_or(Refusal::NoInstance)?;
+        check_precondition(precondition, Some(instance))?;
+        let changes = vec![Change::Gone { instance: instance.clone(), cause: Cause::Deregistered }];
+        Ok(Judgement { changes, outcome: Outcome::Deregistered(1) })
+    }
+
+    /// Judges the departure of all instances of a scope.
+    pub fn judge_deregister_all(&self, scope: &Scope) -> Judgement {
+        let gone = |instance: &Arc<Instance>| Change::Gone { instance: instance.clone(), cause: Cause::Deregistered };
+        let changes: Vec<Change> = match scope {
+            Scope::Service(name) => {
+                self.service(name).into_iter().flat_map(|service| service.instances()).map(gone).collect()
+            }
+            Scope::Under(group) => {
+                self.services_under(group, None).flat_map(|service| service.instances()).map(gone).collect()
+            }
+        };
+        Judgement { outcome: Outcome::Deregistered(changes.len()), changes }
+    }
+
+    /// Judges a check's opinion. A late, repeated or unknown one changes nothing: the instance has moved on.
+    pub fn judge_observe(&self, observation: &Observation) -> Judgement {
+        let changes = self.observed(observation).map(|instance| Change::Put { instance, cause: Cause::Health });
+        Judgement { changes: changes.into_iter().collect(), outcome: Outcome::Observed }
+    }
+
+    fn observed(&self, observation: &Observation) -> Option<Arc<Instance>> {
+        let Observation { service, id, epoch, check, health, error, at } = observation;
+        let before = self.instance(service, id.as_str()).filter(|instance| instance.epoch == *epoch)?;
+        let position = before.registration.checks.iter().position(|spec| spec.name == *check)?;
+        if before.checks[position].health == *health {
+            return None;
+        }
+        let mut after = Instance::clone(before);
+        let last_error = error.clone().filter(|_| *health == Health::Critical);
+        after.checks[position] = CheckState { health: *health, since: *at, last_error };
+        if after.health() != before.health() {
+            after.health_since = *at;
+        }
+        after.revision = self.next_revision();
+        Some(Arc::new(after))
+    }
+}

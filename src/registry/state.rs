@@ -1,0 +1,204 @@
+//! The registry's state: services with their instances, in the order of names in a zone.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::change::{Batch, Change};
+use crate::model::{Instance, Revision, ServiceName, Timestamp, Transport};
+
+/// A service: its instances now, and which of its names are remembered.
+#[derive(Debug, Clone)]
+pub struct Service {
+    name: ServiceName,
+    /// Sorted by id.
+    instances: Vec<Arc<Instance>>,
+    answered: usize,
+    /// When the last instance of a transport left, for a name that is remembered; by [`Transport`].
+    left: [Option<Timestamp>; 2],
+    /// The last change that touched it.
+    revision: Revision,
+}
+
+impl Service {
+    fn new(name: ServiceName) -> Self {
+        Self { name, instances: Vec::new(), answered: 0, left: [None; 2], revision: Revision::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// Its instances, sorted by id; empty when only its name is remembered.
+    pub fn instances(&self) -> &[Arc<Instance>] {
+        &self.instances
+    }
+
+    /// How many of them are in answers.
+    pub fn answered(&self) -> usize {
+        self.answered
+    }
+
+    /// The last change that touched it.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The instance of an id.
+    pub fn instance(&self, id: &str) -> Option<&Arc<Instance>> {
+        self.position(id).ok().map(|position| &self.instances[position])
+    }
+
+    /// Whether an instance uses a transport now.
+    pub fn uses(&self, transport: Transport) -> bool {
+        self.instances.iter().any(|instance| instance.registration.protocol == transport)
+    }
+
+    /// Whether an instance uses a transport, or did so within the name memory.
+    pub fn knows(&self, transport: Transport) -> bool {
+        self.left[transport as usize].is_some() || self.uses(transport)
+    }
+
+    /// When the last instance of a transport left, when its name is only remembered.
+    pub fn left(&self, transport: Transport) -> Option<Timestamp> {
+        self.left[transport as usize]
+    }
+
+    fn position(&self, id: &str) -> Result<usize, usize> {
+        self.instances.binary_search_by(|instance| instance.id.as_str().cmp(id))
+    }
+
+    fn is_known(&self) -> bool {
+        !self.instances.is_empty() || self.left.iter().any(Option::is_some)
+    }
+
+    /// Notes that instances of a transport may have left at `at`.
+    fn remember(&mut self, transport: Transport, at: Timestamp) {
+        if !self.uses(transport) {
+            self.left[transport as usize] = Some(at);
+        }
+    }
+
+    fn put(&mut self, instance: Arc<Instance>, at: Timestamp) {
+        let transport = instance.registration.protocol;
+        self.answered += usize::from(instance.answered());
+        match self.position(instance.id.as_str()) {
+            Ok(position) => {
+                let before = std::mem::replace(&mut self.instances[position], instance);
+                self.answered -= usize::from(before.answered());
+                self.remember(before.registration.protocol, at);
+            }
+            Err(position) => self.instances.insert(position, instance),
+        }
+        self.left[transport as usize] = None;
+    }
+
+    fn remove(&mut self, id: &str, at: Timestamp) {
+        if let Ok(position) = self.position(id) {
+            let before = self.instances.remove(position);
+            self.answered -= usize::from(before.answered());
+            self.remember(before.registration.protocol, at);
+        }
+    }
+}
+
+/// All services, at one position of the history.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    services: OrdMap<ServiceName, Arc<Service>>,
+    revision: Revision,
+    instances: usize,
+    answered: usize,
+}
+
+impl Registry {
+    /// An empty registry at a position of the history.
+    pub fn starting_at(revision: Revision) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// The position of the history that it stands at.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// How many instances there are.
+    pub fn instances(&self) -> usize {
+        self.instances
+    }
+
+    /// How many instances are in answers.
+    pub fn answered(&self) -> usize {
+        self.answered
+    }
+
+    /// How many services there are, with those whose name is only remembered.
+    pub fn services_known(&self) -> usize {
+        self.services.len()
+    }
+
+    /// A service that has instances or whose name is remembered.
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// A service that has instances.
+    pub fn registered(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.service(name).filter(|service| !service.instances.is_empty())
+    }
+
+    /// One instance.
+    pub fn instance(&self, service: &ServiceName, id: &str) -> Option<&Arc<Instance>> {
+        self.services.get(service)?.instance(id)
+    }
+
+    /// All known services after a name, in the order of names in a zone.
+    pub fn services_after<'a>(
+        &'a self,
+        after: Option<&ServiceName>,
+    ) -> impl Iterator<Item = &'a Arc<Service>> + use<'a> {
+        let start = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        self.services.range((start, Bound::Unbounded)).map(|(_, service)| service)
+    }
+
+    /// All known services strictly below a group, after a name, in the order of names in a zone.
+    pub fn services_under<'a>(
+        &'a self,
+        group: &'a ServiceName,
+        after: Option<&ServiceName>,
+    ) -> impl Iterator<Item = &'a Arc<Service>> + use<'a> {
+        let after = after.filter(|after| after.is_under(group)).unwrap_or(group);
+        self.services_after(Some(after)).take_while(|service| service.name.is_under(group))
+    }
+
+    /// Goes on by one batch of the store's history. A batch that was applied before changes nothing.
+    pub fn apply(&mut self, batch: &Batch) {
+        if batch.revision <= self.revision {
+            return;
+        }
+        for change in &batch.changes {
+            let name = change.service();
+            let mut service = match self.services.get(name) {
+                Some(service) => Service::clone(service),
+                None => Service::new(name.clone()),
+            };
+            let (instances, answered) = (service.instances.len(), service.answered);
+            match change {
+                Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
+                Change::Gone { instance, .. } => service.remove(instance.id.as_str(), batch.at),
+                Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
+            }
+            service.revision = batch.revision;
+            self.instances = self.instances + service.instances.len() - instances;
+            self.answered = self.answered + service.answered - answered;
+            if service.is_known() {
+                self.services.insert(name.clone(), Arc::new(service));
+            } else {
+                self.services.remove(name);
+            }
+        }
+        self.revision = batch.revision;
+    }
+}

@@ -1,0 +1,112 @@
+//! Leases of an engine that owns them: who is on each, and when it ends.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::time::Instant;
+
+use super::deadlines::Deadlines;
+use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName, Timestamp};
+use crate::registry::Change;
+
+/// A moment on both clocks: deadlines go by the first, people by the second.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) instant: Instant,
+    pub(super) wall: Timestamp,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), wall: Timestamp::now() }
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    ttl: Duration,
+    members: BTreeSet<(ServiceName, InstanceId)>,
+}
+
+/// All leases that have not ended. A lease whose deadline has passed is not alive, also before its end is committed.
+#[derive(Debug)]
+pub(super) struct Leases {
+    held: HashMap<LeaseId, Held, foldhash::fast::RandomState>,
+    deadlines: Deadlines<LeaseId>,
+}
+
+impl Leases {
+    pub(super) fn new() -> Self {
+        Self { held: HashMap::default(), deadlines: Deadlines::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn contains(&self, id: LeaseId) -> bool {
+        self.held.contains_key(&id)
+    }
+
+    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Instant) {
+        self.held.insert(id, Held { ttl, members: BTreeSet::new() });
+        self.deadlines.set(id, now + ttl.std());
+    }
+
+    /// Moves the deadline of a lease that is alive.
+    pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
+        let ttl = self.get(id, now)?.ttl;
+        self.deadlines.set(id, now.instant + ttl.std());
+        self.get(id, now)
+    }
+
+    /// A lease that is alive.
+    pub(super) fn get(&self, id: LeaseId, now: Moment) -> Option<Lease> {
+        let deadline = self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
+        let ttl = self.held.get(&id)?.ttl;
+        Some(Lease { id, ttl, expires_at: now.wall.after(deadline - now.instant) })
+    }
+
+    /// The instances on a lease.
+    pub(super) fn members(&self, id: LeaseId) -> impl Iterator<Item = &(ServiceName, InstanceId)> {
+        self.held.get(&id).into_iter().flat_map(|held| &held.members)
+    }
+
+    pub(super) fn end(&mut self, id: LeaseId) {
+        self.held.remove(&id);
+        self.deadlines.clear(&id);
+    }
+
+    /// Keeps membership in step with a change; a lease of an instance's own ends with it.
+    pub(super) fn follow(&mut self, before: Option<&Instance>, change: &Change) {
+        let after = match change {
+            Change::Put { instance, .. } => Some(&**instance),
+            Change::Gone { .. } => None,
+            Change::Forgotten { .. } => return,
+        };
+        let lease_of = |instance: Option<&Instance>| instance.and_then(|instance| instance.lease);
+        let (left, joined) = (lease_of(before), lease_of(after));
+        if left.map(|lease| lease.id) == joined.map(|lease| lease.id) {
+            return;
+        }
+        if let (Some(lease), Some(before)) = (left, before) {
+            if lease.own {
+                self.end(lease.id);
+            } else if let Some(held) = self.held.get_mut(&lease.id) {
+                held.members.remove(&(before.service.clone(), before.id.clone()));
+            }
+        }
+        if let (Some(lease), Some(after)) = (joined, after)
+            && let Some(held) = self.held.get_mut(&lease.id)
+        {
+            held.members.insert((after.service.clone(), after.id.clone()));
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    pub(super) fn lapsed(&self, now: Instant, max: usize) -> Vec<LeaseId> {
+        self.deadlines.passed(now, max)
+    }
+}

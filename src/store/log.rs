@@ -1,0 +1,78 @@
+//! The recent history, for followers to catch up from.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::model::Revision;
+use crate::registry::Batch;
+
+/// Batches kept. A follower that falls further behind starts over from a snapshot.
+const BATCHES_KEPT: usize = 8192;
+/// Changes kept in all batches, because one batch may hold a whole service.
+const CHANGES_KEPT: usize = 65_536;
+/// Batches handed to a follower at once.
+const BATCHES_AT_ONCE: usize = 1024;
+
+/// A bounded tail of the history.
+#[derive(Debug)]
+pub(super) struct Log {
+    batches: VecDeque<Arc<Batch>>,
+    changes: usize,
+    /// The position before the first batch that is kept.
+    base: Revision,
+}
+
+impl Log {
+    pub(super) fn starting_at(base: Revision) -> Self {
+        Self { batches: VecDeque::new(), changes: 0, base }
+    }
+
+    pub(super) fn push(&mut self, batch: Arc<Batch>) {
+        self.changes += batch.changes.len();
+        self.batches.push_back(batch);
+        while self.batches.len() > BATCHES_KEPT || (self.changes > CHANGES_KEPT && self.batches.len() > 1) {
+            if let Some(oldest) = self.batches.pop_front() {
+                self.changes -= oldest.changes.len();
+                self.base = oldest.revision;
+            }
+        }
+    }
+
+    /// What came after a position; `None` when that is not known any more or not yet.
+    pub(super) fn after(&self, position: Revision) -> Option<Vec<Arc<Batch>>> {
+        let head = self.batches.back().map_or(self.base, |batch| batch.revision);
+        if position < self.base || position > head {
+            return None;
+        }
+        let first = self.batches.partition_point(|batch| batch.revision <= position);
+        Some(self.batches.range(first..).take(BATCHES_AT_ONCE).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Timestamp, Transport};
+    use crate::registry::Change;
+
+    fn batch(revision: u64, changes: usize) -> Arc<Batch> {
+        let change = Change::Forgotten { service: "web".parse().unwrap(), transport: Transport::Tcp };
+        let at = Timestamp::from_millis(0);
+        Arc::new(Batch { revision: Revision(revision), at, changes: vec![change; changes] })
+    }
+
+    #[test]
+    fn history_is_bounded_in_batches_and_in_changes() {
+        let mut log = Log::starting_at(Revision(0));
+        for revision in 1..=10_000 {
+            log.push(batch(revision, 1));
+        }
+        assert!(log.after(Revision(1)).is_none(), "dropped");
+        assert_eq!(log.after(Revision(9_999)).unwrap().len(), 1);
+        assert_eq!(log.after(Revision(10_000)).unwrap().len(), 0);
+        assert!(log.after(Revision(10_001)).is_none(), "the future");
+        log.push(batch(10_001, CHANGES_KEPT + 1));
+        assert!(log.after(Revision(9_999)).is_none(), "one huge batch is kept alone");
+        assert_eq!(log.after(Revision(10_000)).unwrap().len(), 1);
+    }
+}

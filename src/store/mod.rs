@@ -1,0 +1,114 @@
+//! Where registrations live: engines that order changes, own leases, and tell what happened.
+//!
+//! ```text
+//! commit(Command) ─▶ judged and ordered by the engine ─▶ watch: Batch, Batch, Reset(snapshot), Batch …
+//! ```
+//!
+//! An engine judges a command inside its own transaction, so that two commands never both see a state that only one
+//! of them may change. What was acknowledged is in the watch of every follower, in order. A follower that the engine
+//! cannot bring up to date gets a snapshot to start over from.
+
+mod deadlines;
+mod leases;
+mod ledger;
+mod log;
+mod memory;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::{Lease, LeaseId, Revision, StoreId};
+use crate::registry::{Batch, Command, Outcome, Refusal, Registry};
+pub use memory::Memory;
+use std::sync::Arc;
+
+/// Settings that every engine takes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the registry may hold.
+    pub limits: crate::registry::Limits,
+    /// How long the name of a service is remembered after its last instance has left.
+    pub name_memory: Duration,
+}
+
+/// A command that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The position from which on every reader sees it.
+    pub revision: Revision,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitError {
+    /// The registry's rules say no.
+    Refused(Refusal),
+    /// The engine cannot be reached or is shutting down; trying again makes sense.
+    Unavailable(String),
+}
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Unavailable(reason) => write!(f, "the store is not available: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for CommitError {}
+
+impl From<Refusal> for CommitError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What a follower of the history sees next.
+#[derive(Debug, Clone)]
+pub enum Followed {
+    /// The whole state at its own revision: start over from here.
+    Reset(Registry),
+    /// What happened next, in order; never empty.
+    Batches(Vec<Arc<Batch>>),
+}
+
+/// Follows the history of a store.
+#[async_trait]
+pub trait Watch: Send {
+    /// Waits for what happened next; `None` when the store has closed.
+    async fn next(&mut self) -> Option<Followed>;
+}
+
+/// An engine.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The name of the engine: `memory`, `embedded`, `etcd`.
+    fn engine(&self) -> &'static str;
+
+    /// The identity of the history.
+    fn id(&self) -> StoreId;
+
+    /// Carries a command out. When it returns, the change is as durable as the engine makes it and stands in the
+    /// history; [`Committed::revision`] is where.
+    ///
+    /// # Errors
+    /// When the registry's rules refuse it or the engine is not available; then nothing has changed.
+    async fn commit(&self, command: Command) -> Result<Committed, CommitError>;
+
+    /// Renews leases; `None` for each that is not alive. Renewals are not changes: they have no revision.
+    ///
+    /// # Errors
+    /// When the engine is not available.
+    async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, CommitError>;
+
+    /// A lease that is alive, as far as this node knows.
+    fn lease(&self, id: LeaseId) -> Option<Lease>;
+
+    /// Follows the history after a position, or from a snapshot when there is none or it is no longer kept.
+    fn watch(&self, after: Option<Revision>) -> Box<dyn Watch>;
+}
