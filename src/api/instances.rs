@@ -1,0 +1,190 @@
+//! Routes of one instance.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::extract::{instance_id, json, no_body, precondition, service_name};
+use super::problem::Problem;
+use super::registration::{AmendmentBody, RegistrationBody, meta, state, tags, weight};
+use super::shape::{InstanceShape, LeaseShape};
+use super::{BODY_OCTETS_MAX, Context, Peer, guard};
+use crate::model::{Instance, InstanceId, Label, ServiceName};
+use crate::registry::{Amendment, Command, IdChoice, Outcome, Precondition, Refusal, Register};
+use crate::store::{CommitError, Committed};
+
+/// Tries to find an id that no instance has, when the server chooses.
+const CHOICE_TRIES: usize = 8;
+
+/// An instance as a response, with its revision as the entity tag.
+fn respond(status: StatusCode, instance: &Instance, committed: Option<&Committed>, context: &Context) -> Response {
+    let mut response = (status, Json(InstanceShape::new(instance, context))).into_response();
+    let headers = response.headers_mut();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", instance.revision)) {
+        headers.insert(header::ETAG, tag);
+    }
+    if let Some(committed) = committed {
+        headers.insert(guard::REVISION, guard::revision(committed.revision));
+    }
+    response
+}
+
+/// The address of who sent the request.
+fn peer(extensions: &Extensions) -> Result<std::net::IpAddr, Problem> {
+    let peer = extensions.get::<Peer>().ok_or_else(|| Problem::invalid("/address", "an address is needed"))?;
+    Ok(peer.0.ip())
+}
+
+/// Reads a registration; its checks aim where they may.
+async fn read(
+    context: &Context,
+    service: ServiceName,
+    id: IdChoice,
+    request: Request<Body>,
+) -> Result<Register, Problem> {
+    let precondition = precondition(request.headers())?;
+    let peer = peer(request.extensions())?;
+    let body: RegistrationBody = json(request, BODY_OCTETS_MAX).await?;
+    let (registration, lease) = body.into_registration(peer)?;
+    (context.permit_checks)(&registration)
+        .map_err(|(position, detail)| Problem::invalid(format!("/checks/{position}"), detail))?;
+    Ok(Register { service, id, registration, lease, precondition })
+}
+
+/// `PUT /v1/services/{service}/instances/{id}`
+pub(super) async fn register(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let register = read(&context, service, IdChoice::Given(id), request).await?;
+    let committed = context.commit(Command::Register(Box::new(register))).await?;
+    let Outcome::Registered { created, instance } = &committed.outcome else {
+        return Err(Problem::unavailable("the store answered something else"));
+    };
+    let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(respond(status, instance, Some(&committed), &context))
+}
+
+/// An id of letters and digits that begins with a letter.
+fn random_id() -> InstanceId {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut number: u64 = rand::random();
+    let mut text = String::from("i");
+    for _ in 0..10 {
+        text.push(char::from(LETTERS[(number % 32) as usize]));
+        number /= 32;
+    }
+    text.parse::<Label>().expect("letters and digits are a label")
+}
+
+/// `POST /v1/services/{service}/instances`
+pub(super) async fn register_chosen(
+    State(context): State<Arc<Context>>,
+    Path(service): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let service = service_name(&service)?;
+    let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
+    for _ in 0..CHOICE_TRIES {
+        let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {
+            Ok(committed) => committed,
+            // Somebody has the id: take another.
+            Err(CommitError::Refused(Refusal::Precondition { .. })) if register.precondition == Precondition::None => {
+                register.id = IdChoice::Chosen(random_id());
+                continue;
+            }
+            Err(CommitError::Refused(refusal)) => return Err(Problem::refused(&refusal)),
+            Err(CommitError::Unavailable(reason)) => return Err(Problem::unavailable(&reason)),
+        };
+        context.served(committed.revision).await?;
+        let Outcome::Registered { instance, .. } = &committed.outcome else { break };
+        let location = format!("/v1/services/{}/instances/{}", instance.service, instance.id);
+        let mut response = respond(StatusCode::CREATED, instance, Some(&committed), &context);
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        return Ok(response);
+    }
+    Err(Problem::unavailable("no free id was found"))
+}
+
+/// `GET /v1/services/{service}/instances/{id}`
+pub(super) async fn show(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let view = context.view.load();
+    let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
+    let mut response = respond(StatusCode::OK, instance, None, &context);
+    response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
+    Ok(response)
+}
+
+/// `PATCH /v1/services/{service}/instances/{id}`
+pub(super) async fn amend(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let precondition = precondition(request.headers())?;
+    let body: AmendmentBody = json(request, BODY_OCTETS_MAX).await?;
+    let amendment = Amendment {
+        service,
+        id,
+        precondition,
+        state: body.state.as_deref().map(state).transpose()?,
+        weight: body.weight.map(weight).transpose()?,
+        tags: body.tags.map(tags).transpose()?,
+        meta: body.meta.map(meta).transpose()?,
+    };
+    let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
+    let Outcome::Amended(instance) = &committed.outcome else {
+        return Err(Problem::unavailable("the store answered something else"));
+    };
+    Ok(respond(StatusCode::OK, instance, Some(&committed), &context))
+}
+
+/// `DELETE /v1/services/{service}/instances/{id}`
+pub(super) async fn deregister(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let precondition = precondition(&headers)?;
+    no_body(request).await?;
+    let committed = context.commit(Command::Deregister { service, id, precondition }).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(committed.revision));
+    Ok(response)
+}
+
+/// `POST /v1/services/{service}/instances/{id}/renew`
+pub(super) async fn renew(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    no_body(request).await?;
+    let view = context.view.load();
+    let Some(instance) = view.instance(&service, id.as_str()) else {
+        return Err(Problem::no_instance());
+    };
+    let own = instance.lease.filter(|lease| lease.own);
+    let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
+    match context.renew(own.id).await? {
+        Some(lease) => Ok(Json(json!({ "lease": LeaseShape::from(lease) })).into_response()),
+        None => Err(Problem::lapsed(&[own.id.to_string()])),
+    }
+}

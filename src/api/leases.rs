@@ -1,0 +1,121 @@
+//! Routes of leases.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::extract::{json, no_body};
+use super::problem::Problem;
+use super::registration::lease_ttl;
+use super::shape::LeaseShape;
+use super::{BODY_OCTETS_MAX, Context};
+use crate::model::{Lease, LeaseId};
+use crate::registry::{Command, Outcome, Refusal};
+use crate::store::CommitError;
+
+/// Leases that one call may renew.
+const RENEWALS_MAX: usize = 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantBody {
+    ttl: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RenewBody {
+    ids: Vec<String>,
+}
+
+impl Context {
+    /// Renews one lease; `None` when it is not alive.
+    pub(super) async fn renew(&self, id: LeaseId) -> Result<Option<Lease>, Problem> {
+        Ok(self.renew_all(&[id]).await?.into_iter().next().flatten())
+    }
+
+    async fn renew_all(&self, ids: &[LeaseId]) -> Result<Vec<Option<Lease>>, Problem> {
+        self.store.renew(ids).await.map_err(|error| Problem::unavailable(&error.to_string()))
+    }
+}
+
+/// `POST /v1/leases`
+pub(super) async fn grant(State(context): State<Arc<Context>>, request: Request<Body>) -> Result<Response, Problem> {
+    let body: GrantBody = json(request, BODY_OCTETS_MAX).await?;
+    let ttl = lease_ttl(&body.ttl, "/ttl")?;
+    let committed = context.commit(Command::Grant { ttl }).await?;
+    let Outcome::Granted(lease) = committed.outcome else {
+        return Err(Problem::unavailable("the store answered something else"));
+    };
+    let mut response = (StatusCode::CREATED, Json(LeaseShape::from(lease))).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/leases/{}", lease.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `POST /v1/leases/{id}/renew`
+pub(super) async fn renew(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    no_body(request).await?;
+    let lease = match id.parse() {
+        Ok(lease) => context.renew(lease).await?,
+        Err(_) => None,
+    };
+    let lease = lease.ok_or_else(|| Problem::lapsed(&[id]))?;
+    Ok(Json(LeaseShape::from(lease)).into_response())
+}
+
+/// `POST /v1/leases/renew`
+pub(super) async fn renew_many(
+    State(context): State<Arc<Context>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let body: RenewBody = json(request, BODY_OCTETS_MAX).await?;
+    if body.ids.len() > RENEWALS_MAX {
+        return Err(Problem::invalid("/ids", format!("at most {RENEWALS_MAX} leases in one call")));
+    }
+    let known: Vec<LeaseId> = body.ids.iter().filter_map(|id| id.parse().ok()).collect();
+    let renewed: Vec<Lease> = context.renew_all(&known).await?.into_iter().flatten().collect();
+    let lapsed: Vec<String> =
+        body.ids.into_iter().filter(|id| !renewed.iter().any(|lease| lease.id.to_string() == *id)).collect();
+    if !lapsed.is_empty() {
+        return Err(Problem::lapsed(&lapsed));
+    }
+    let leases: Vec<LeaseShape> = renewed.into_iter().map(LeaseShape::from).collect();
+    Ok(Json(json!({ "leases": leases })).into_response())
+}
+
+/// `GET /v1/leases/{id}`
+pub(super) async fn show(State(context): State<Arc<Context>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let lease = id.parse().ok().and_then(|lease| context.store.lease(lease));
+    Ok(Json(LeaseShape::from(lease.ok_or_else(|| Problem::no_lease(&id))?)).into_response())
+}
+
+/// `DELETE /v1/leases/{id}`
+pub(super) async fn revoke(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    no_body(request).await?;
+    let lease: LeaseId = id.parse().map_err(|_| Problem::no_lease(&id))?;
+    match context.store.commit(Command::Revoke(lease)).await {
+        Ok(committed) => {
+            context.served(committed.revision).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Err(CommitError::Refused(Refusal::LeaseGone(_))) => Err(Problem::no_lease(&id)),
+        Err(CommitError::Refused(refusal)) => Err(Problem::refused(&refusal)),
+        Err(CommitError::Unavailable(reason)) => Err(Problem::unavailable(&reason)),
+    }
+}

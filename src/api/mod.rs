@@ -1,0 +1,130 @@
+//! The HTTP API, version 1 (contract §3): routes, bodies, problem documents.
+//!
+//! ```text
+//! connection ─▶ serve ─▶ guard ─▶ route ─▶ extract, registration ─▶ Command ─▶ Store::commit
+//!                                              shape ◀── ViewReader::reached(revision) ◀──┘
+//! ```
+//!
+//! A write is answered once this node's DNS serves it. Reads come from the view and never wait.
+
+// Serving: connections, limits that hold for every request.
+mod guard;
+mod serve;
+// What comes in.
+mod check;
+mod extract;
+mod registration;
+// What goes out.
+mod paging;
+mod problem;
+mod shape;
+// The routes.
+mod instances;
+mod leases;
+mod services;
+mod status;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub use problem::Problem;
+pub use serve::{Listeners, Settings};
+
+use crate::model::{Registration, Revision, ZoneName};
+use crate::registry::Command;
+use crate::store::{CommitError, Committed, Store};
+use crate::view::ViewReader;
+
+/// Octets of a body, unless a route says otherwise.
+const BODY_OCTETS_MAX: usize = 64 << 10;
+/// How long a committed change may take to be served before the caller is told to look again.
+const SERVED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a check may not aim where it does: its position among the checks, and a sentence.
+pub type CheckRefused = (usize, String);
+
+/// Says whether the checks of a registration may aim where they do.
+pub type PermitChecks = dyn Fn(&Registration) -> Result<(), CheckRefused> + Send + Sync;
+
+/// Says what keeps this node from being ready; empty when it is.
+pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
+
+/// What the routes work with.
+pub struct Context {
+    /// The engine.
+    pub store: Arc<dyn Store>,
+    /// The registry as it is served.
+    pub view: ViewReader,
+    /// The zone, for names in answers.
+    pub zone: ZoneName,
+    /// Whether checks may aim where they do.
+    pub permit_checks: Box<PermitChecks>,
+    /// What keeps this node from being ready.
+    pub not_ready: Box<NotReady>,
+    /// Renders what `/metrics` shows.
+    pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// When the process began to serve.
+    pub started: tokio::time::Instant,
+    /// Views that pages of lists are pinned to.
+    pub pins: Pins,
+}
+
+pub use paging::Pins;
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("zone", &self.zone).finish_non_exhaustive()
+    }
+}
+
+/// The address of who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl Context {
+    /// Carries a command out and waits until this node serves the result.
+    async fn commit(&self, command: Command) -> Result<Committed, Problem> {
+        let committed = self.store.commit(command).await.map_err(|error| match error {
+            CommitError::Refused(refusal) => Problem::refused(&refusal),
+            CommitError::Unavailable(reason) => Problem::unavailable(&reason),
+        })?;
+        self.served(committed.revision).await?;
+        Ok(committed)
+    }
+
+    async fn served(&self, revision: Revision) -> Result<(), Problem> {
+        tokio::time::timeout(SERVED_WITHIN, self.view.reached(revision))
+            .await
+            .map_err(|_| Problem::unavailable("the change is made, but this node does not serve it yet"))
+    }
+}
+
+/// The routes over a context. A request carries a [`Peer`] among its extensions.
+pub fn router(context: Arc<Context>) -> Router {
+    Router::new()
+        .route("/v1/services", get(services::list).delete(services::deregister_under))
+        .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
+        .route("/v1/services/{service}/instances", post(instances::register_chosen))
+        .route(
+            "/v1/services/{service}/instances/{id}",
+            get(instances::show).put(instances::register).patch(instances::amend).delete(instances::deregister),
+        )
+        .route("/v1/services/{service}/instances/{id}/renew", post(instances::renew))
+        .route("/v1/leases", post(leases::grant))
+        .route("/v1/leases/renew", post(leases::renew_many))
+        .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))
+        .route("/v1/leases/{id}/renew", post(leases::renew))
+        .route("/v1/status", get(status::status))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .fallback(|| async { Problem::no_route() })
+        .method_not_allowed_fallback(|| async { Problem::no_method() })
+        .layer(axum::middleware::from_fn_with_state(context.clone(), guard::guard))
+        .with_state(context)
+}

@@ -1,0 +1,226 @@
+//! Errors on the wire: RFC 9457 problem documents, every one made here.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::model::{LeaseId, NameError};
+use crate::registry::Refusal;
+
+/// A request that was not carried out, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    pointer: Option<String>,
+    nearest: Option<String>,
+    headers: Vec<(HeaderName, &'static str)>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<&'a str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self(Box::new(Parts { status, kind, title, detail, pointer: None, nearest: None, headers: Vec::new() }))
+    }
+
+    /// Names the field at fault by a JSON pointer (RFC 6901).
+    #[must_use]
+    pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.0.pointer = Some(pointer.into());
+        self
+    }
+
+    fn closing(mut self) -> Self {
+        self.0.headers.push((header::CONNECTION, "close"));
+        self
+    }
+
+    /// The body is not JSON.
+    pub(super) fn not_json(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "not-json", "The body is not JSON", detail)
+    }
+
+    /// The request breaks HTTP.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request is not well formed", detail)
+    }
+
+    /// The body came too slowly.
+    pub(super) fn too_slow() -> Self {
+        let detail = "the body did not arrive in time; send the request again";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "The body came too slowly", detail).closing()
+    }
+
+    /// The body is too large.
+    pub(super) fn too_large(octets_max: usize) -> Self {
+        let detail = format!("a body has at most {octets_max} octets here");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail).closing()
+    }
+
+    /// The body is of another media type.
+    pub(super) fn media_type() -> Self {
+        let detail = "send the header `content-type: application/json`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another media type", detail)
+    }
+
+    /// A value is out of range or of the wrong type.
+    pub(super) fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "A value is not possible", detail).at(pointer)
+    }
+
+    /// A parameter of the query is not possible.
+    pub(super) fn invalid_parameter(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-parameter", "A parameter is not possible", detail)
+    }
+
+    /// A name that DNS cannot carry.
+    pub(super) fn invalid_name(what: &str, error: &NameError) -> Self {
+        let detail = format!("{what}: {error}");
+        let mut problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
+        problem.0.nearest = error.nearest().map(str::to_owned);
+        problem
+    }
+
+    /// Another site's page asked a browser to write.
+    pub(super) fn foreign_origin() -> Self {
+        let detail = "a browser sent this for a page of another site; writes are taken from no other origin";
+        Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from another site", detail)
+    }
+
+    /// No route has this path.
+    pub(super) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", "see the API's routes")
+    }
+
+    /// The path does not have this method.
+    pub(super) fn no_method() -> Self {
+        let detail = "the Allow header names the methods of this path";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "no-method", "The path does not have this method", detail)
+    }
+
+    /// There is no such instance.
+    pub(super) fn no_instance() -> Self {
+        Self::refused(&Refusal::NoInstance)
+    }
+
+    /// There is no such lease to look at or revoke.
+    pub(super) fn no_lease(id: &str) -> Self {
+        let detail = format!("lease {} is unknown, revoked or lapsed", id.escape_default());
+        Self::new(StatusCode::NOT_FOUND, "no-lease", "There is no such lease", detail)
+    }
+
+    /// A lease that was to be renewed is not alive.
+    pub(super) fn lapsed(ids: &[String]) -> Self {
+        let ids = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
+        let detail = format!("not alive: {ids}; register again");
+        Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
+    }
+
+    /// The instance has no lease of its own to renew.
+    pub(super) fn no_own_lease(shared: Option<LeaseId>) -> Self {
+        let detail = match shared {
+            Some(id) => {
+                format!("the instance is on lease {id}, which others may share: renew it at /v1/leases/{id}/renew")
+            }
+            None => "the instance has no lease: it stays until it is deregistered".to_owned(),
+        };
+        Self::new(StatusCode::CONFLICT, "no-own-lease", "The instance has no lease of its own", detail)
+    }
+
+    /// A page's cursor stands for a state that is no longer kept.
+    pub(super) fn cursor_gone() -> Self {
+        let detail = "the list has moved on since that page; begin again without a cursor";
+        Self::new(StatusCode::GONE, "cursor-gone", "The cursor is too old", detail)
+    }
+
+    /// The engine is not available.
+    pub(super) fn unavailable(reason: &str) -> Self {
+        let detail = format!("{reason}; try again");
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The registry is not available", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "1"));
+        problem
+    }
+
+    /// What the registry's rules say.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        let (status, kind, title, advice) = match refusal {
+            Refusal::NameTaken { .. } => (
+                StatusCode::CONFLICT,
+                "name-taken",
+                "The name is taken",
+                "choose another service, id, tag or port name",
+            ),
+            Refusal::NameTooLong(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", "choose shorter names")
+            }
+            Refusal::NoInstance => {
+                (StatusCode::NOT_FOUND, "no-instance", "There is no such instance", "register it first")
+            }
+            Refusal::LeaseGone(_) => {
+                (StatusCode::CONFLICT, "lease-gone", "The lease is not alive", "grant another and register on that")
+            }
+            Refusal::Precondition { .. } => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "The precondition does not hold",
+                "read the instance and decide anew",
+            ),
+            Refusal::StaleGeneration { .. } => (
+                StatusCode::CONFLICT,
+                "stale-generation",
+                "A newer generation is registered",
+                "only a newer start of the instance may replace it",
+            ),
+            Refusal::ServiceFull(_) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "service-full",
+                "The service is full",
+                "deregister what is gone, or raise --max-instances-per-service",
+            ),
+            Refusal::RegistryFull(_) | Refusal::LeasesFull(_) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "registry-full",
+                "The registry is full",
+                "deregister what is gone, or revoke leases that nobody is on",
+            ),
+        };
+        Self::new(status, kind, title, format!("{refusal}; {advice}"))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = Document {
+            r#type: format!("urn:rollcall:{}", self.0.kind),
+            title: self.0.title,
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
+            pointer: self.0.pointer.as_deref(),
+            nearest: self.0.nearest.as_deref(),
+        };
+        let mut headers: HeaderMap =
+            self.0.headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        (self.0.status, headers, Json(document)).into_response()
+    }
+}

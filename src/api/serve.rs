@@ -1,0 +1,141 @@
+//! Accepting HTTP connections, with limits that one client cannot use up for all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+use super::Peer;
+use crate::net::{BindError, ConnectionLimits, Connections, Slot, tcp_listener};
+
+/// Octets of a request's head.
+const HEAD_OCTETS_MAX: usize = 32 << 10;
+
+/// Limits of the listeners.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Connections; the one idle longest makes room for a newcomer.
+    pub connections: ConnectionLimits,
+    /// How long the head of a request may take to arrive, and a connection to be without one.
+    pub head_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { connections: ConnectionLimits { per_client: 4096, total: 8192 }, head_within: Duration::from_secs(30) }
+    }
+}
+
+/// Open sockets that nobody accepts on yet.
+#[derive(Debug)]
+pub struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    /// Opens every address.
+    ///
+    /// # Errors
+    /// The first address that cannot be opened.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        addresses.iter().map(|address| tcp_listener(*address)).collect::<Result<Vec<_>, _>>().map(Self)
+    }
+
+    /// Where the listeners are.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves until `closing` turns true, then finishes the requests that have begun.
+    pub async fn serve(self, router: Router, settings: Settings, closing: watch::Receiver<bool>) {
+        let connections = Connections::new(settings.connections);
+        let mut accepting = JoinSet::new();
+        for listener in self.0 {
+            let (router, connections, closing) = (router.clone(), connections.clone(), closing.clone());
+            accepting.spawn(accept(listener, router, connections, settings, closing));
+        }
+        accepting.join_all().await;
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    connections: Arc<Connections>,
+    settings: Settings,
+    mut closing: watch::Receiver<bool>,
+) {
+    let mut conversations = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = conversations.join_next() => continue,
+            () = crate::net::closing(&mut closing) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                if let Some(slot) = connections.admit(peer.ip()) {
+                    conversations.spawn(converse(stream, peer, router.clone(), slot, settings, closing.clone()));
+                }
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: waiting frees some, spinning frees none.
+                tracing::warn!(error = %error, "accepting an HTTP connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    conversations.join_all().await;
+}
+
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    slot: Slot,
+    settings: Settings,
+    mut closing: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let slot = Arc::new(slot);
+    let service = service_fn({
+        let slot = slot.clone();
+        move |request: Request<Incoming>| {
+            let (mut router, slot) = (router.clone(), slot.clone());
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
+            async move {
+                slot.busy();
+                let response = router.call(request).await;
+                slot.idle();
+                response
+            }
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.head_within)
+        .max_buf_size(HEAD_OCTETS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = slot.evicted() => return,
+        () = crate::net::closing(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client = %peer, error = %error, "an HTTP connection ended early");
+    }
+}

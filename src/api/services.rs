@@ -1,0 +1,144 @@
+//! Routes of services and of lists.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use super::extract::{Params, no_body, service_name};
+use super::paging::Page;
+use super::problem::Problem;
+use super::shape::InstanceShape;
+use super::{Context, guard};
+use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
+use crate::registry::{Command, Outcome, Scope, Service};
+
+/// A page of a list; what it lists stands under its own name.
+#[derive(Serialize)]
+struct ListShape<'a, T> {
+    store: StoreId,
+    revision: Revision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<&'a [T]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    services: Option<&'a [T]>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ServiceShape<'a> {
+    name: &'a ServiceName,
+    instances: usize,
+    answered: usize,
+}
+
+fn listed<T: Serialize>(page: &Page, list: &ListShape<'_, T>) -> Response {
+    let mut response = Json(list).into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(page.view.revision()));
+    response
+}
+
+/// `GET /v1/services`
+pub(super) async fn list(
+    State(context): State<Arc<Context>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let mut params = Params::new(query);
+    let group = params.take("under")?.map(|text| service_name(&text)).transpose()?;
+    let page = Page::take(&mut params, &context.view, &context.pins)?;
+    params.finish()?;
+    let after = match page.after.as_str() {
+        "" => None,
+        text => Some(service_name(text)?),
+    };
+    let registered = |service: &&Arc<Service>| !service.instances().is_empty();
+    let mut found: Vec<&Arc<Service>> = match &group {
+        None => page.view.services_after(after.as_ref()).filter(registered).take(page.limit + 1).collect(),
+        Some(group) => {
+            page.view.services_under(group, after.as_ref()).filter(registered).take(page.limit + 1).collect()
+        }
+    };
+    let more = found.len() > page.limit;
+    found.truncate(page.limit);
+    let next = found.last().filter(|_| more).map(|last| page.next(last.name().as_str(), &context.pins));
+    let services: Vec<ServiceShape<'_>> = found
+        .iter()
+        .map(|s| ServiceShape { name: s.name(), instances: s.instances().len(), answered: s.answered() })
+        .collect();
+    let (store, revision) = (context.store.id(), page.view.revision());
+    Ok(listed(&page, &ListShape { store, revision, services: Some(&services), instances: None, next }))
+}
+
+/// `GET /v1/services/{service}`
+pub(super) async fn instances(
+    State(context): State<Arc<Context>>,
+    Path(service): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let service = service_name(&service)?;
+    let mut params = Params::new(query);
+    let answered_only = match params.take("health")?.as_deref() {
+        None | Some("any") => false,
+        Some("passing") => true,
+        Some(_) => return Err(Problem::invalid_parameter("`health` is `any` or `passing`")),
+    };
+    let tag = |text: &String| text.parse::<Label>().map_err(|error| Problem::invalid_name("tag", &error));
+    let tags = params.take_all("tag").iter().map(tag).collect::<Result<Vec<_>, _>>()?;
+    let page = Page::take(&mut params, &context.view, &context.pins)?;
+    params.finish()?;
+
+    let all = page.view.service(&service).map_or(&[][..], |service| service.instances());
+    let first = all.partition_point(|instance| instance.id.as_str() <= page.after.as_str());
+    let wanted = |instance: &&Arc<Instance>| {
+        (!answered_only || instance.answered()) && tags.iter().all(|tag| instance.registration.has_tag(tag.as_str()))
+    };
+    let mut found: Vec<&Arc<Instance>> = all[first..].iter().filter(wanted).take(page.limit + 1).collect();
+    let more = found.len() > page.limit;
+    found.truncate(page.limit);
+    let next = found.last().filter(|_| more).map(|last| page.next(last.id.as_str(), &context.pins));
+    let instances: Vec<InstanceShape<'_>> =
+        found.iter().map(|instance| InstanceShape::new(instance, &context)).collect();
+    let (store, revision) = (context.store.id(), page.view.revision());
+    Ok(listed(&page, &ListShape { store, revision, instances: Some(&instances), services: None, next }))
+}
+
+async fn deregister_all(context: &Context, scope: Scope) -> Result<Response, Problem> {
+    let committed = context.commit(Command::DeregisterAll(scope)).await?;
+    let Outcome::Deregistered(count) = committed.outcome else {
+        return Err(Problem::unavailable("the store answered something else"));
+    };
+    let mut response = Json(json!({ "deregistered": count })).into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(committed.revision));
+    Ok(response)
+}
+
+/// `DELETE /v1/services/{service}`
+pub(super) async fn deregister(
+    State(context): State<Arc<Context>>,
+    Path(service): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let service = service_name(&service)?;
+    no_body(request).await?;
+    deregister_all(&context, Scope::Service(service)).await
+}
+
+/// `DELETE /v1/services?under=payments`
+pub(super) async fn deregister_under(
+    State(context): State<Arc<Context>>,
+    Query(query): Query<Vec<(String, String)>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let mut params = Params::new(query);
+    let group = params.take("under")?;
+    params.finish()?;
+    no_body(request).await?;
+    let group =
+        group.ok_or_else(|| Problem::invalid_parameter("`under` says which group; all at once is not offered"))?;
+    deregister_all(&context, Scope::Under(service_name(&group)?)).await
+}

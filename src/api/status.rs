@@ -1,0 +1,54 @@
+//! Routes about this node.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::Context;
+use crate::model::Duration;
+
+/// `GET /v1/status`
+pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
+    let view = context.view.load();
+    let uptime = Duration::from_secs(context.started.elapsed().as_secs());
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "zone": context.zone.to_string(),
+        "store": context.store.id(),
+        "engine": context.store.engine(),
+        "revision": view.revision(),
+        "services": view.services_after(None).filter(|service| !service.instances().is_empty()).count(),
+        "instances": view.instances(),
+        "answered": view.answered(),
+        "uptime": uptime,
+        "peers": [],
+    }))
+    .into_response()
+}
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn healthz() -> Response {
+    Json(json!({ "status": "live" })).into_response()
+}
+
+/// `GET /readyz`: the state is loaded and every port is open.
+pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Response {
+    let reasons = (context.not_ready)();
+    if reasons.is_empty() {
+        Json(json!({ "status": "ready" })).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not ready", "reasons": reasons }))).into_response()
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(context): State<Arc<Context>>) -> Response {
+    let mut response = (context.render_metrics)().into_response();
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

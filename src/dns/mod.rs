@@ -1,0 +1,30 @@
+//! DNS on the wire: sockets, messages, limits.
+//!
+//! ```text
+//! UDP datagram ─┐                                  ┌─▶ same socket
+//! TCP message  ─┴▶ message::triage ─▶ Handler ─▶ Zone::answer ─▶ message, sized to the client's limit
+//!                  drop · FORMERR · NOTIMP
+//! ```
+//!
+//! `handler` is the only place that names hickory-server. Records come from the zone; how they come to exist is not
+//! known here.
+
+mod handler;
+mod message;
+mod metrics;
+mod server;
+mod tcp;
+mod udp;
+
+pub use handler::Handler;
+pub use metrics::Counters;
+pub use server::{Listeners, Settings};
+
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// In a datagram: answers are small.
+    Udp,
+    /// Over a connection: answers are at most 65,535 octets.
+    Tcp,
+}

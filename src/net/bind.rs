@@ -1,0 +1,125 @@
+//! Opening sockets so that a second server on the port is noticed and a restart is not.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Octets of receive buffer asked for: a burst of some 10,000 questions. The kernel may grant less.
+const UDP_RECEIVE_BUFFER: usize = 4 << 20;
+
+/// An address that could not be opened.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address;
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                write!(f, "{address} is in use: stop the other server there or choose another port")
+            }
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "{address} may not be opened: ports below 1024 need the capability CAP_NET_BIND_SERVICE or root"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(f, "{address} is not an address of this machine"),
+            _ => write!(f, "{address} cannot be opened: {}", self.source),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // The IPv4 addresses have sockets of their own.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Listens for connections, with SO_REUSEADDR and without SO_REUSEPORT.
+///
+/// # Errors
+/// When the address is taken, not ours, or not permitted.
+pub fn tcp_listener(address: SocketAddr) -> Result<tokio::net::TcpListener, BindError> {
+    let listen = || {
+        let socket = open(address, Type::STREAM, Protocol::TCP)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        tokio::net::TcpListener::from_std(socket.into())
+    };
+    listen().map_err(|source| BindError { address, source })
+}
+
+/// Opens a socket for datagrams to one address.
+///
+/// # Errors
+/// When the address is taken, not ours, or not permitted.
+pub fn udp_socket(address: SocketAddr) -> Result<tokio::net::UdpSocket, BindError> {
+    let bind = || {
+        let socket = open(address, Type::DGRAM, Protocol::UDP)?;
+        socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER)?;
+        socket.bind(&address.into())?;
+        tokio::net::UdpSocket::from_std(socket.into())
+    };
+    bind().map_err(|source| BindError { address, source })
+}
+
+/// The addresses of this machine's interfaces, with the scope of link-local ones.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn local_addresses() -> io::Result<Vec<SocketAddr>> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for interface in nix::ifaddrs::getifaddrs()? {
+        let Some(storage) = interface.address else { continue };
+        let address = if let Some(v4) = storage.as_sockaddr_in() {
+            SocketAddr::new(IpAddr::V4(v4.ip()), 0)
+        } else if let Some(v6) = storage.as_sockaddr_in6() {
+            std::net::SocketAddrV6::new(v6.ip(), 0, 0, v6.scope_id()).into()
+        } else {
+            continue;
+        };
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_server_on_a_port_is_noticed() {
+        let first = tcp_listener("127.0.0.1:0".parse().unwrap()).unwrap();
+        let second = tcp_listener(first.local_addr().unwrap()).unwrap_err();
+        assert!(second.to_string().contains("is in use"), "{second}");
+        let first = udp_socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(udp_socket(first.local_addr().unwrap()).is_err());
+    }
+
+    #[test]
+    fn loopback_is_among_the_local_addresses() {
+        let addresses = local_addresses().unwrap();
+        assert!(addresses.iter().any(|address| address.ip().is_loopback()), "{addresses:?}");
+    }
+}

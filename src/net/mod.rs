@@ -1,0 +1,12 @@
+//! Sockets and connections, for every server that Rollcall runs. Knows no protocol.
+
+mod bind;
+mod connections;
+
+pub use bind::{BindError, local_addresses, tcp_listener, udp_socket};
+pub use connections::{ConnectionLimits, Connections, Slot};
+
+/// Waits until a server is told to close, or nobody is left who could tell it.
+pub async fn closing(signal: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = signal.wait_for(|closing| *closing).await;
+}

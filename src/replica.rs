@@ -1,0 +1,157 @@
+//! Follows the store and brings what it says to the readers: registry, then zone, then view.
+//!
+//! The only writer of the zone and of the view. It takes what is pending at once, so a burst of changes to one
+//! service makes its answers anew once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::model::{Instance, ServiceName};
+use crate::registry::{Batch, Change, Registry};
+use crate::store::{Followed, Watch};
+use crate::view::ViewWriter;
+use crate::zone::Publisher;
+
+/// Changes of one batch that are logged one by one; more are summed up.
+const CHANGES_LOGGED: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct Metrics {
+    changes: Family<CauseLabel, Counter>,
+    publish: Option<Histogram>,
+    revision: Gauge<u64, AtomicU64>,
+    services: Gauge,
+    instances: Gauge,
+    answered: Gauge,
+}
+
+impl Metrics {
+    fn register(registry: &mut prometheus_client::registry::Registry) -> Self {
+        // From 1 µs to 1 s.
+        let publish = Histogram::new(exponential_buckets(1e-6, 4.0, 11));
+        let metrics = Self { publish: Some(publish.clone()), ..Self::default() };
+        let Self { changes, revision, services, instances, answered, .. } = &metrics;
+        registry.register("changes", "Changes of the registry by cause", changes.clone());
+        registry.register("publish_seconds", "From changes that arrived to changes that are served", publish);
+        registry.register("revision", "Position in the registry's history that is served", revision.clone());
+        registry.register("services", "Services known, with names only remembered", services.clone());
+        registry.register("instances", "Instances registered", instances.clone());
+        registry.register("instances_answered", "Instances in answers", answered.clone());
+        metrics
+    }
+
+    fn observe(&self, registry: &Registry, started: Instant) {
+        if let Some(publish) = &self.publish {
+            publish.observe(started.elapsed().as_secs_f64());
+        }
+        self.revision.set(registry.revision().0);
+        self.services.set(registry.services_known() as i64);
+        self.instances.set(registry.instances() as i64);
+        self.answered.set(registry.answered() as i64);
+    }
+}
+
+/// Follows a watch until the store closes.
+pub fn spawn(
+    mut watch: Box<dyn Watch>,
+    mut publisher: Publisher,
+    view: ViewWriter,
+    registry: &mut prometheus_client::registry::Registry,
+) -> JoinHandle<()> {
+    let metrics = Metrics::register(registry);
+    tokio::spawn(async move {
+        let mut state = Registry::default();
+        while let Some(followed) = watch.next().await {
+            let started = Instant::now();
+            match followed {
+                Followed::Reset(snapshot) => {
+                    state = snapshot;
+                    publisher.publish_all(&state);
+                    tracing::debug!(store.revision = state.revision().0, "starting over from a snapshot");
+                }
+                Followed::Batches(batches) => {
+                    for batch in &batches {
+                        log(batch, &state);
+                        for change in &batch.changes {
+                            metrics.changes.get_or_create(&CauseLabel { cause: cause(change) }).inc();
+                        }
+                        state.apply(batch);
+                    }
+                    let touched: BTreeSet<&ServiceName> =
+                        batches.iter().flat_map(|batch| &batch.changes).map(Change::service).collect();
+                    for name in touched {
+                        publisher.publish(name, state.service(name));
+                    }
+                }
+            }
+            metrics.observe(&state, started);
+            view.publish(state.clone());
+        }
+    })
+}
+
+fn cause(change: &Change) -> &'static str {
+    match change {
+        Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
+        Change::Forgotten { .. } => "forgotten",
+    }
+}
+
+/// Tells people what changed.
+fn log(batch: &Arc<Batch>, before: &Registry) {
+    if !tracing::enabled!(target: "rollcall::changes", tracing::Level::INFO) {
+        return;
+    }
+    for change in batch.changes.iter().take(CHANGES_LOGGED) {
+        match change {
+            Change::Put { instance, cause } => {
+                let old = before.instance(&instance.service, instance.id.as_str());
+                let was = old.map_or("absent".to_owned(), |old| standing(old));
+                tracing::info!(
+                    target: "rollcall::changes",
+                    { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
+                    "{}: {was} -> {}",
+                    cause.as_str(),
+                    standing(instance),
+                );
+            }
+            Change::Gone { instance, cause } => tracing::info!(
+                target: "rollcall::changes",
+                { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
+                "{}: {} -> absent",
+                cause.as_str(),
+                standing(instance),
+            ),
+            Change::Forgotten { service, .. } => tracing::debug!(
+                target: "rollcall::changes",
+                { service.name = %service },
+                "the name is no longer remembered",
+            ),
+        }
+    }
+    if let Some(more @ 1..) = batch.changes.len().checked_sub(CHANGES_LOGGED) {
+        tracing::info!(target: "rollcall::changes", { store.revision = batch.revision.0 }, "and {more} more changes");
+    }
+}
+
+/// Whether an instance is in answers, and if not, why.
+fn standing(instance: &Instance) -> String {
+    match instance.withheld() {
+        None => "answered".to_owned(),
+        Some(reason) => format!("withheld ({reason})"),
+    }
+}

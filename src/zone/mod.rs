@@ -1,0 +1,88 @@
+//! The live zone: an index of immutable answers, one entry per service, and the decision what a question gets.
+//!
+//! ```text
+//! registry::Service ──Publisher──▶ index: owner name ─▶ Arc<Node { ServiceAnswers, what lies below }>
+//!                                         │
+//! Question ──────────── Zone::answer ◀────┘──▶ Answer (rcode, sections), sized to fit
+//! ```
+//!
+//! Readers take no lock and wait for nobody; a change of one instance replaces the answers of its service and touches
+//! no other. Names of instances, tags and ports are not entries of the index: they are found through their service,
+//! one label to the right. What an owner name means is decided in `owner`, what it answers in `answer`.
+
+mod answer;
+mod index;
+mod name;
+mod owner;
+mod publish;
+mod service;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use hickory_proto::rr::Name;
+
+pub use answer::{Answer, ExtendedError, Question};
+pub use publish::Publisher;
+
+use crate::model::{Label, Ttl, ZoneName};
+use index::Index;
+use name::WireName;
+
+/// The name of the name server, one label below the apex.
+pub const NAME_SERVER: &str = "ns";
+
+/// What the zone says of itself.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name.
+    pub name: ZoneName,
+    /// Lifetime of answers whose instances ask for none.
+    pub ttl: Ttl,
+    /// Addresses of the name server that the NS record names.
+    pub name_server: Vec<IpAddr>,
+    /// The SOA serial to start from.
+    pub serial: u32,
+}
+
+/// The live zone, shared by everything that answers from it.
+#[derive(Debug)]
+pub struct Zone {
+    settings: Settings,
+    origin: Name,
+    wire_origin: WireName,
+    index: Index,
+    /// Grows by one with each change of content (RFC 1982).
+    serial: AtomicU32,
+    loaded: AtomicBool,
+}
+
+impl Zone {
+    fn new(settings: Settings) -> Self {
+        let origin = Name::from_labels(settings.name.labels().map(str::as_bytes))
+            .expect("a zone name is a valid name of at most 200 octets");
+        let wire_origin = WireName::lower(&origin);
+        let serial = AtomicU32::new(settings.serial);
+        Self { settings, origin, wire_origin, index: Index::new(), serial, loaded: AtomicBool::new(false) }
+    }
+
+    /// Its name, with the final dot.
+    pub fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    /// The SOA serial now.
+    pub fn serial(&self) -> u32 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    /// Whether the first full state is served. Until then every question is SERVFAIL, never a negative answer.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    /// The fully qualified name of an instance of a service.
+    fn instance_name(&self, service: &Name, id: &Label) -> Name {
+        service.prepend_label(id.as_str()).expect("the registry refuses names that do not fit")
+    }
+}

@@ -1,0 +1,59 @@
+//! Bringing the registry's changes into the zone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::name::wire_key;
+use super::service::ServiceAnswers;
+use super::{Settings, Zone};
+use crate::model::ServiceName;
+use crate::registry::{Registry, Service};
+
+/// The one writer of a zone. Its readers hold the [`Zone`] itself.
+#[derive(Debug)]
+pub struct Publisher {
+    zone: Arc<Zone>,
+}
+
+impl Publisher {
+    /// An empty zone that is not loaded yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { zone: Arc::new(Zone::new(settings)) }
+    }
+
+    /// The zone, for readers.
+    pub fn zone(&self) -> Arc<Zone> {
+        self.zone.clone()
+    }
+
+    /// Serves a service as it is now, or its absence. The serial moves when its records did.
+    pub fn publish(&mut self, name: &ServiceName, service: Option<&Arc<Service>>) {
+        let key = wire_key(name.as_str());
+        let node = self.zone.index.get(&key);
+        let before = node.as_ref().and_then(|node| node.service.as_deref());
+        let after = service.map(|service| ServiceAnswers::new(service.clone()));
+        let changed = match (before, &after) {
+            (None, None) => return,
+            (Some(before), Some(after)) => !after.same_records(before),
+            _ => true,
+        };
+        // The instances are replaced also when no record changed, so that explanations stay true.
+        self.zone.index.replace(&key, before, after.map(Arc::new));
+        if changed {
+            self.zone.serial.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Serves a whole registry: what is not in it goes.
+    pub fn publish_all(&mut self, registry: &Registry) {
+        for service in self.zone.index.services() {
+            if registry.service(service.name()).is_none() {
+                self.publish(service.name(), None);
+            }
+        }
+        for service in registry.services_after(None) {
+            self.publish(service.name(), Some(service));
+        }
+        self.zone.loaded.store(true, Ordering::Release);
+    }
+}
