@@ -1,0 +1,3 @@
+//! The harness, nothing else.
+
+pub(crate) mod world;

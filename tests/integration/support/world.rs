@@ -1,0 +1,146 @@
+//! A whole Rollcall without sockets: store, replica, zone, API and DNS handler under simulated time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hickory_proto::op::Message;
+use http_body_util::BodyExt;
+use rollcall::model::{Health, ServiceName, Ttl, ZoneName};
+use rollcall::registry::{Command, Limits, Observation};
+use rollcall::store::{Memory, Store};
+use rollcall::view::ViewReader;
+use rollcall::{api, dns, replica, store, view, zone};
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// The address that requests and questions of a world come from.
+pub(crate) const CLIENT: &str = "192.0.2.1:40000";
+
+pub(crate) fn limits(zone: &ZoneName) -> Limits {
+    Limits {
+        instances_per_service: 1000,
+        instances: 10_000,
+        leases: 10_000,
+        remembered_names: 100,
+        zone_octets: zone.wire_octets(),
+        reserved: [zone::NAME_SERVER.parse::<ServiceName>().unwrap()].into(),
+    }
+}
+
+pub(crate) fn store_settings() -> store::Settings {
+    let zone: ZoneName = "svc.internal".parse().unwrap();
+    store::Settings { limits: limits(&zone), name_memory: Duration::from_secs(3600) }
+}
+
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) view: ViewReader,
+    pub(crate) zone: Arc<zone::Zone>,
+    pub(crate) handler: dns::Handler,
+    pub(crate) api: Router,
+}
+
+/// What a request got.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let zone: ZoneName = "svc.internal".parse().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings()));
+        let mut metrics = prometheus_client::registry::Registry::default();
+        let publisher = zone::Publisher::new(zone::Settings {
+            name: zone.clone(),
+            ttl: Ttl::new("5s".parse().unwrap()).unwrap(),
+            name_server: vec!["127.0.0.1".parse().unwrap()],
+            serial: 1,
+        });
+        let live = publisher.zone();
+        let (writer, reader) = view::channel();
+        replica::spawn(store.watch(None), publisher, writer, &mut metrics);
+        let context = api::Context {
+            store: store.clone(),
+            view: reader.clone(),
+            zone,
+            permit_checks: Box::new(|_| Ok(())),
+            not_ready: Box::new(Vec::new),
+            render_metrics: Box::new(String::new),
+            started: tokio::time::Instant::now(),
+            pins: api::Pins::default(),
+        };
+        let world = Self {
+            store,
+            view: reader,
+            handler: dns::Handler::new(live.clone(), 1232, &mut metrics),
+            zone: live,
+            api: api::router(Arc::new(context)),
+        };
+        world.settle().await;
+        world
+    }
+
+    /// Lets every task run until nothing more happens without time passing.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn advance(&self, duration: Duration) {
+        tokio::time::advance(duration).await;
+        self.settle().await;
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&str>) -> Reply {
+        let mut request = Request::builder().method(method).uri(path).header("host", "rollcall.test");
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        self.send(request.body(body.map_or(Body::empty(), |body| Body::from(body.to_owned()))).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Reply {
+        request.extensions_mut().insert(api::Peer(CLIENT.parse::<SocketAddr>().unwrap()));
+        let response = self.api.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let octets = response.into_body().collect().await.unwrap().to_bytes();
+        let body = if octets.is_empty() { Value::Null } else { serde_json::from_slice(&octets).unwrap() };
+        Reply { status, headers, body }
+    }
+
+    /// A check's opinion, as a checker would commit it.
+    pub(crate) async fn observe(&self, service: &str, id: &str, check: &str, health: Health, error: Option<&str>) {
+        let service: ServiceName = service.parse().unwrap();
+        let instance = self.view.load().instance(&service, id).expect("the instance is registered").clone();
+        let observation = Observation {
+            service,
+            id: instance.id.clone(),
+            epoch: instance.epoch,
+            check: check.parse().unwrap(),
+            health,
+            error: error.map(Into::into),
+            at: rollcall::model::Timestamp::now(),
+        };
+        let committed = self.store.commit(Command::Observe(Box::new(observation))).await.unwrap();
+        self.view.reached(committed.revision).await;
+    }
+
+    pub(crate) async fn exchange(&self, message: &[u8], protocol: dns::Protocol) -> Option<Vec<u8>> {
+        self.handler.respond(message, CLIENT.parse().unwrap(), protocol).await
+    }
+
+    pub(crate) async fn ask(&self, message: &Message, protocol: dns::Protocol) -> Message {
+        let reply = self.exchange(&message.to_vec().unwrap(), protocol).await.expect("a reply");
+        let parsed = Message::from_vec(&reply).expect("a reply that parses");
+        assert_eq!(parsed.metadata.id, message.metadata.id);
+        parsed
+    }
+}
