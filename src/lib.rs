@@ -1,5 +1,7 @@
 //! Rollcall: service discovery over DNS.
 pub mod client;
+pub mod config;
+pub mod demo;
 pub mod model;
 pub mod registry;
 pub mod store;

@@ -1,16 +1,14 @@
 //! A server for tests that says what it is told and remembers what it heard.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// A server that gives each connection the next of its answers.
 pub(crate) struct FakeServer {
     /// Where it listens.
     pub(crate) address: String,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: watch::Receiver<Vec<String>>,
 }
 
 impl FakeServer {
@@ -21,14 +19,13 @@ impl FakeServer {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&requests);
+        let (heard, requests) = watch::channel(Vec::new());
         let answers = answers.into_iter();
         tokio::spawn(async move {
             for answer in answers {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let request = read_request(&mut stream).await;
-                heard.lock().push(request);
+                heard.send_modify(|requests| requests.push(request));
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
@@ -37,7 +34,12 @@ impl FakeServer {
 
     /// The requests so far, heads and bodies.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().clone()
+        self.requests.borrow().clone()
+    }
+
+    /// Waits until there were so many requests.
+    pub(crate) async fn heard(&self, requests: usize) {
+        let _ = self.requests.clone().wait_for(|heard| heard.len() >= requests).await.unwrap();
     }
 }
 
