@@ -1,0 +1,240 @@
+//! A client of the HTTP API, as anybody could write one: it knows paths and JSON and no type of the server.
+//!
+//! One connection for each request. Requests are rare (a renewal every few seconds), and a connection kept from
+//! before the server restarted would turn the next renewal into an error that nobody could act on.
+
+mod address;
+mod exchange;
+mod path;
+mod problem;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::header::{HeaderMap, HeaderValue, InvalidHeaderValue};
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+pub use address::AddressError;
+pub use problem::{ClientError, Problem};
+
+use address::Target;
+use exchange::{Fault, exchange};
+use path::{instance_path, query, service_path};
+
+/// How long a request may take and how much it may answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until a connection stands, for each address.
+    pub connect_timeout: Duration,
+    /// From the connection to the end of the response.
+    pub response_timeout: Duration,
+    /// Octets of a response's body.
+    pub body_octets_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(30),
+            body_octets_max: 64 << 20,
+        }
+    }
+}
+
+/// A client of one server, or of several that serve the same registry.
+#[derive(Debug)]
+pub struct Client {
+    targets: Vec<Target>,
+    /// The target that answered last; it is asked first.
+    preferred: AtomicUsize,
+    authorization: Option<HeaderValue>,
+    limits: Limits,
+}
+
+/// A successful answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Its status, 200 to 299.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body; `null` when it has none.
+    pub body: Value,
+}
+
+/// Which instances of a service are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selection<'a> {
+    /// Only those that DNS answers with.
+    pub passing: bool,
+    /// Only those with this tag.
+    pub tag: Option<&'a str>,
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Page<'a> {
+    /// How many entries at most; the server's choice when there is none.
+    pub limit: Option<usize>,
+    /// The `next` of the page before.
+    pub cursor: Option<&'a str>,
+}
+
+impl Client {
+    /// A client that asks the first of `addresses` that answers: `host:port` or `http://host:port`; without a port 8500.
+    ///
+    /// # Errors
+    /// When there is no address, one cannot be understood, or the token cannot be sent.
+    pub fn new(addresses: &[String], token: Option<&str>) -> Result<Self, AddressError> {
+        let targets: Vec<Target> =
+            addresses.iter().map(|address| address.parse()).collect::<Result<_, AddressError>>()?;
+        if targets.is_empty() {
+            return Err(AddressError::None);
+        }
+        let bearer = |token: &str| -> Result<HeaderValue, InvalidHeaderValue> {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let authorization = token.map(bearer).transpose().map_err(|_| AddressError::Token)?;
+        Ok(Self { targets, preferred: AtomicUsize::new(0), authorization, limits: Limits::default() })
+    }
+
+    /// The same client with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// An address that refuses the connection is passed over for the next. After a connection was lost the next
+    /// address is asked only when the request can be repeated without harm (GET, PUT).
+    ///
+    /// # Errors
+    /// When no address answered, or one answered with anything but success.
+    pub async fn request(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        body: Option<&Value>,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Reply, ClientError> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let repeatable = method == Method::GET || method == Method::PUT;
+        let mut tried = Vec::new();
+        let mut last = String::new();
+        for position in (0..self.targets.len()).map(|step| (first + step) % self.targets.len()) {
+            let target = &self.targets[position];
+            let mut request = target.request(&method, path_and_query, body, headers)?;
+            if let Some(authorization) = &self.authorization {
+                request.headers_mut().insert(hyper::header::AUTHORIZATION, authorization.clone());
+            }
+            tried.push(target.authority().to_owned());
+            match exchange(target, request, &self.limits).await {
+                Ok((head, body)) => {
+                    self.preferred.store(position, Ordering::Relaxed);
+                    return problem::judge(head, &body, target.authority());
+                }
+                Err(Fault::Answer(detail)) => {
+                    return Err(ClientError::Protocol { address: target.authority().to_owned(), detail });
+                }
+                Err(Fault::Connect(reason)) => last = reason,
+                Err(Fault::Lost(reason)) => {
+                    last = reason;
+                    if !repeatable {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(ClientError::Unreachable { tried, last })
+    }
+
+    async fn bodyless(&self, method: Method, path_and_query: &str) -> Result<Value, ClientError> {
+        Ok(self.request(method, path_and_query, None, &[]).await?.body)
+    }
+
+    /// Registers an instance and returns it as the server knows it; without an id the server chooses one.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn register(&self, service: &str, id: Option<&str>, body: &Value) -> Result<Value, ClientError> {
+        let (method, path) = match id {
+            Some(id) => (Method::PUT, instance_path(service, id)),
+            None => (Method::POST, format!("{}/instances", service_path(service))),
+        };
+        Ok(self.request(method, &path, Some(body), &[]).await?.body)
+    }
+
+    /// Deregisters an instance.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn deregister(&self, service: &str, id: &str) -> Result<(), ClientError> {
+        self.bodyless(Method::DELETE, &instance_path(service, id)).await.map(drop)
+    }
+
+    /// Deregisters every instance of a service and returns how many there were: `{"deregistered": 3}`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn deregister_all(&self, service: &str) -> Result<Value, ClientError> {
+        self.bodyless(Method::DELETE, &service_path(service)).await
+    }
+
+    /// Renews an instance's own lease and returns it: `{"lease": {…}}`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn renew(&self, service: &str, id: &str) -> Result<Value, ClientError> {
+        self.bodyless(Method::POST, &format!("{}/renew", instance_path(service, id))).await
+    }
+
+    /// One page of the services, or of those under a group.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn services(&self, under: Option<&str>, page: Page<'_>) -> Result<Value, ClientError> {
+        let query = query(&[("under", under.map(Into::into))], page);
+        self.bodyless(Method::GET, &format!("/v1/services{query}")).await
+    }
+
+    /// One page of the instances of a service.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn instances(
+        &self,
+        service: &str,
+        selection: Selection<'_>,
+        page: Page<'_>,
+    ) -> Result<Value, ClientError> {
+        let health = selection.passing.then(|| "passing".into());
+        let query = query(&[("health", health), ("tag", selection.tag.map(Into::into))], page);
+        self.bodyless(Method::GET, &format!("{}{query}", service_path(service))).await
+    }
+
+    /// One instance.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn instance(&self, service: &str, id: &str) -> Result<Value, ClientError> {
+        self.bodyless(Method::GET, &instance_path(service, id)).await
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn status(&self) -> Result<Value, ClientError> {
+        self.bodyless(Method::GET, "/v1/status").await
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

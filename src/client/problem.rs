@@ -1,0 +1,116 @@
+//! Answers that are not a success, and what is made of any answer.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Reply;
+use super::exchange::Head;
+
+/// A problem document (RFC 9457), or what is known of an error without one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// A stable name of the kind of problem, such as `urn:rollcall:name-taken`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What to do about it.
+    pub detail: String,
+    /// The field at fault as a JSON pointer.
+    pub pointer: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.title, self.status)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        match self.pointer.as_deref() {
+            None | Some("") => Ok(()),
+            Some(pointer) => write!(f, " [{pointer}]"),
+        }
+    }
+}
+
+/// Why a request has no successful answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientError {
+    /// No address answered.
+    Unreachable {
+        /// The addresses that were tried, in order.
+        tried: Vec<String>,
+        /// What the last one failed with.
+        last: String,
+    },
+    /// The server said no.
+    Refused(Problem),
+    /// Something answered that does not speak this API.
+    Protocol {
+        /// Where.
+        address: String,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The request itself cannot be sent.
+    Request {
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl ClientError {
+    /// The status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(problem) => Some(problem.status),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { tried, last } => write!(f, "no server answered at {}: {last}", tried.join(", ")),
+            Self::Refused(problem) => problem.fmt(f),
+            Self::Protocol { address, detail } => {
+                write!(f, "what answered at {address} does not speak Rollcall's API: {detail}")
+            }
+            Self::Request { detail } => write!(f, "the request cannot be sent: {detail}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// Tells success from refusal and reads the body of either.
+pub(super) fn judge(head: Head, body: &[u8], address: &str) -> Result<Reply, ClientError> {
+    let protocol = |detail: String| ClientError::Protocol { address: address.to_owned(), detail };
+    if head.status.is_success() {
+        let body = match body {
+            [] => Value::Null,
+            body => serde_json::from_slice(body)
+                .map_err(|error| protocol(format!("status {} with a body that is not JSON: {error}", head.status)))?,
+        };
+        return Ok(Reply { status: head.status, headers: head.headers, body });
+    }
+    if !head.status.is_client_error() && !head.status.is_server_error() {
+        return Err(protocol(format!("unexpected status {}", head.status)));
+    }
+    // A proxy in between answers with pages of its own; the status still says what happened.
+    let mut problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    problem.status = head.status.as_u16();
+    if problem.kind.is_empty() {
+        problem.kind = "about:blank".to_owned();
+    }
+    if problem.title.is_empty() {
+        problem.title = head.status.canonical_reason().unwrap_or("error").to_owned();
+    }
+    Err(ClientError::Refused(problem))
+}

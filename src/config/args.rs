@@ -1,0 +1,146 @@
+//! The flags of `serve`.
+//!
+//! Values stay text here, so that a flag, a variable and a key of the file are judged by the same code and refused
+//! with the same sentence. For the same reason the environment is not read by clap: it is a layer of its own, below
+//! the flags and above the file.
+
+use std::path::PathBuf;
+
+use super::key::{Key, Takes};
+use super::spec::{Origin, Spec, Written};
+
+/// The flags of `serve`; lists are repeatable and take commas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct ServeArgs {
+    /// The zone whose names are live; a final dot makes no difference
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
+
+    /// Where DNS listens, UDP and TCP: an IP address with or without a port, localhost, or :PORT for all addresses
+    #[arg(long, value_name = "ADDR")]
+    pub dns: Vec<String>,
+
+    /// Where the HTTP API listens, written like --dns; beyond loopback only with --insecure
+    #[arg(long, value_name = "ADDR")]
+    pub http: Vec<String>,
+
+    /// Keep nothing on disk
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub memory: Option<String>,
+
+    /// Run small services to look at, registered like anyone's; implies --memory
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub demo: Option<String>,
+
+    /// Addresses of this server in the zone's NS target; without any, those that --dns names
+    #[arg(long, value_name = "IP")]
+    pub ns_address: Vec<String>,
+
+    /// Nets that checks may aim at, besides their instance's own address
+    #[arg(long, value_name = "NET")]
+    pub check_allow: Vec<String>,
+
+    /// How long answers may be cached, 0s to 1h
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<String>,
+
+    /// How long the name of a service that has gone is still known, 0s to 168h
+    #[arg(long, value_name = "TIME")]
+    pub name_memory: Option<String>,
+
+    /// The largest UDP message to send, 512 to 4096 octets
+    #[arg(long, value_name = "OCTETS")]
+    pub udp_payload: Option<String>,
+
+    /// How many instances one service may have
+    #[arg(long, value_name = "N")]
+    pub max_instances_per_service: Option<String>,
+
+    /// Let HTTP listen beyond loopback although anyone who reaches it can change what DNS answers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure: Option<String>,
+
+    /// How log lines look on stderr: human or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Which log lines are written: a level, or target=level, with commas between
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// How long a shutdown waits for requests that are under way, 0s to 10m
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<String>,
+
+    /// A TOML file with the same settings, names written with underscores [env: ROLLCALL_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// What was written on the command line.
+    pub(super) fn spec(&self) -> Spec {
+        let one = |value: &Option<String>| value.clone().map(|value| vec![value]);
+        let many = |values: &Vec<String>| (!values.is_empty()).then(|| values.clone());
+        let mut spec = Spec::default();
+        for key in Key::ALL {
+            let values = match key {
+                Key::Zone => one(&self.zone),
+                Key::Dns => many(&self.dns),
+                Key::Http => many(&self.http),
+                Key::Memory => one(&self.memory),
+                Key::Demo => one(&self.demo),
+                Key::NsAddress => many(&self.ns_address),
+                Key::CheckAllow => many(&self.check_allow),
+                Key::Ttl => one(&self.ttl),
+                Key::NameMemory => one(&self.name_memory),
+                Key::UdpPayload => one(&self.udp_payload),
+                Key::MaxInstancesPerService => one(&self.max_instances_per_service),
+                Key::Insecure => one(&self.insecure),
+                Key::LogFormat => one(&self.log_format),
+                Key::Log => one(&self.log),
+                Key::Grace => one(&self.grace),
+            };
+            if let Some(values) = values {
+                spec.insert(key, Written::new(Origin::Flag(key), values));
+            }
+        }
+        spec
+    }
+
+    /// Adds to the help of each of these flags the variable that says the same, and the default.
+    pub fn describe(command: clap::Command) -> clap::Command {
+        command.mut_args(|flag| {
+            let Some(key) = Key::named(flag.get_id().as_str()) else { return flag };
+            let about = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let default = match (key.takes(), key.default()) {
+                (Takes::Switch, _) | (_, "") => String::new(),
+                (_, default) => format!(" [default: {default}]"),
+            };
+            flag.help(format!("{about} [env: {}]{default}", key.variable()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+
+    #[test]
+    fn every_key_is_a_flag_and_its_help_names_the_variable_and_the_default() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        let mut command = ServeArgs::describe(command);
+        let flags: Vec<String> =
+            command.get_arguments().filter_map(|flag| flag.get_long().map(|long| format!("--{long}"))).collect();
+        let mut expected: Vec<String> = Key::ALL.into_iter().map(Key::flag).collect();
+        expected.push("--config".to_owned());
+        assert_eq!(flags, expected);
+        let help = command.render_help().to_string();
+        for key in Key::ALL {
+            assert!(help.contains(&format!("[env: {}]", key.variable())), "{key:?}");
+        }
+        assert!(help.contains("[default: svc.internal]"), "{help}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The settings of a server: their names, what they take, and what holds when nothing is written.
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is described once, at its flag in args.rs")]
+pub enum Key {
+    Zone,
+    Dns,
+    Http,
+    Memory,
+    Demo,
+    NsAddress,
+    CheckAllow,
+    Ttl,
+    NameMemory,
+    UdpPayload,
+    MaxInstancesPerService,
+    Insecure,
+    LogFormat,
+    Log,
+    Grace,
+}
+
+/// What a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Text,
+    Number,
+    Switch,
+    List,
+}
+
+impl Key {
+    /// Every setting, in the order they are shown in.
+    pub const ALL: [Self; 15] = [
+        Self::Zone,
+        Self::Dns,
+        Self::Http,
+        Self::Memory,
+        Self::Demo,
+        Self::NsAddress,
+        Self::CheckAllow,
+        Self::Ttl,
+        Self::NameMemory,
+        Self::UdpPayload,
+        Self::MaxInstancesPerService,
+        Self::Insecure,
+        Self::LogFormat,
+        Self::Log,
+        Self::Grace,
+    ];
+
+    /// Name in the file, what it takes, and the default as it would be written on the command line.
+    const fn row(self) -> (&'static str, Takes, &'static str) {
+        match self {
+            Self::Zone => ("zone", Takes::Text, "svc.internal"),
+            Self::Dns => ("dns", Takes::List, "127.0.0.1:8600"),
+            Self::Http => ("http", Takes::List, "127.0.0.1:8500"),
+            Self::Memory => ("memory", Takes::Switch, "false"),
+            Self::Demo => ("demo", Takes::Switch, "false"),
+            Self::NsAddress => ("ns_address", Takes::List, ""),
+            Self::CheckAllow => ("check_allow", Takes::List, ""),
+            Self::Ttl => ("ttl", Takes::Text, "5s"),
+            Self::NameMemory => ("name_memory", Takes::Text, "1h"),
+            Self::UdpPayload => ("udp_payload", Takes::Number, "1232"),
+            Self::MaxInstancesPerService => ("max_instances_per_service", Takes::Number, "1000"),
+            Self::Insecure => ("insecure", Takes::Switch, "false"),
+            Self::LogFormat => ("log_format", Takes::Text, "human"),
+            Self::Log => ("log", Takes::Text, "info"),
+            Self::Grace => ("grace", Takes::Text, "5s"),
+        }
+    }
+
+    /// The name in the file: `name_memory`.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    pub(super) const fn takes(self) -> Takes {
+        self.row().1
+    }
+
+    pub(super) const fn default(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The flag: `--name-memory`.
+    pub(super) fn flag(self) -> String {
+        format!("--{}", self.name().replace('_', "-"))
+    }
+
+    /// The variable of the environment: `ROLLCALL_NAME_MEMORY`.
+    pub(super) fn variable(self) -> String {
+        format!("ROLLCALL_{}", self.name().to_ascii_uppercase())
+    }
+
+    /// The setting of a name in the file.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+
+    /// The name that is most like a misspelt one.
+    pub(super) fn nearest(name: &str) -> &'static str {
+        let name = name.to_ascii_lowercase().replace('-', "_");
+        let likeness = |key: &Self| strsim::jaro_winkler(&name, key.name());
+        let nearest = Self::ALL.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        nearest.unwrap_or(Self::Zone).name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_one_rule_everywhere() {
+        assert_eq!(Key::NameMemory.flag(), "--name-memory");
+        assert_eq!(Key::NameMemory.variable(), "ROLLCALL_NAME_MEMORY");
+        for key in Key::ALL {
+            assert_eq!(Key::named(key.name()), Some(key));
+        }
+    }
+
+    #[test]
+    fn misspelt_names_are_recognised() {
+        for (misspelt, meant) in [
+            ("zome", "zone"),
+            ("name-memory", "name_memory"),
+            ("UdpPayload", "udp_payload"),
+            ("max_instances", "max_instances_per_service"),
+            ("logformat", "log_format"),
+            ("check_allowed", "check_allow"),
+        ] {
+            assert_eq!(Key::nearest(misspelt), meant);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Configuration: what was written (`Spec`), and what it means ([`Config`]).
+//!
+//! ```text
+//! flags ─┐
+//! environment ─┼─► Spec (texts and where they stand) ─► Config (values that cannot be invalid)
+//! file ─┘
+//! ```
+//!
+//! There is one conversion between the two, and everything it refuses names the flag, the variable or the line of the
+//! file that has to change.
+
+mod args;
+mod file;
+mod key;
+mod listen;
+mod resolve;
+mod spec;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use crate::model::{Duration, Ttl, ZoneName};
+use crate::telemetry::log::{LogFilter, LogFormat};
+
+pub use args::ServeArgs;
+pub use key::Key;
+pub use spec::{Origin, Spec};
+
+/// What a server is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The zone whose names are live.
+    pub zone: ZoneName,
+    /// Where DNS listens; not empty, without duplicates.
+    pub dns: Vec<SocketAddr>,
+    /// Where HTTP listens; not empty, without duplicates, and on loopback unless `insecure`.
+    pub http: Vec<SocketAddr>,
+    /// What keeps the registrations.
+    pub engine: Engine,
+    /// Whether the demonstration's services run.
+    pub demo: bool,
+    /// Addresses of the NS target; none means those of `dns`.
+    pub ns_addresses: Vec<IpAddr>,
+    /// Nets that checks may aim at besides their instance's address.
+    pub check_allow: Vec<IpNet>,
+    /// Lifetime of answers in caches.
+    pub ttl: Ttl,
+    /// How long the name of a service that has gone is known: 0 s to 168 h.
+    pub name_memory: Duration,
+    /// The largest UDP message in octets: 512 to 4096.
+    pub udp_payload: u16,
+    /// How many instances a service may have: 1 to 2,000,000.
+    pub instances_per_service_max: usize,
+    /// Whether HTTP may listen beyond loopback.
+    pub insecure: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written.
+    pub log_filter: LogFilter,
+    /// How long a shutdown waits for what is under way: 0 s to 10 m.
+    pub grace: std::time::Duration,
+}
+
+/// What keeps the registrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Nothing on disk.
+    Memory,
+}
+
+/// Why a server cannot start with what was written: one sentence that says where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    place: Option<String>,
+    detail: String,
+}
+
+impl ConfigError {
+    fn at(place: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self { place: Some(place.into()), detail: detail.to_string() }
+    }
+
+    fn whole(detail: impl fmt::Display) -> Self {
+        Self { place: None, detail: detail.to_string() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.detail),
+            None => f.write_str(&self.detail),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads flags, environment and file, in this order of precedence.
+    ///
+    /// # Errors
+    /// The first thing that has to change before a server can start.
+    pub fn load(args: &ServeArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::resolve(&Spec::load(args, environment)?)
+    }
+
+    /// The value of a setting that is in force.
+    pub fn value(&self, key: Key) -> Value {
+        fn texts<T: fmt::Display>(list: &[T]) -> Value {
+            list.iter().map(ToString::to_string).collect()
+        }
+        match key {
+            Key::Zone => json!(self.zone.as_str()),
+            Key::Dns => texts(&self.dns),
+            Key::Http => texts(&self.http),
+            Key::Memory => json!(self.engine == Engine::Memory),
+            Key::Demo => json!(self.demo),
+            Key::NsAddress => texts(&self.ns_addresses),
+            Key::CheckAllow => texts(&self.check_allow),
+            Key::Ttl => json!(self.ttl.duration()),
+            Key::NameMemory => json!(self.name_memory),
+            Key::UdpPayload => json!(self.udp_payload),
+            Key::MaxInstancesPerService => json!(self.instances_per_service_max),
+            Key::Insecure => json!(self.insecure),
+            Key::LogFormat => json!(self.log_format.as_str()),
+            Key::Log => json!(self.log_filter.as_str()),
+            Key::Grace => json!(Duration::from_millis(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX))),
+        }
+    }
+}
+
+impl Spec {
+    /// Everything that was written, for [`Config::resolve`].
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds what no file may.
+    pub fn load(args: &ServeArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let spec = args.spec().over(Self::from_environment(environment));
+        let Some((path, from)) = spec::file_path(args.config.as_ref(), environment) else {
+            return Ok(spec);
+        };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError::at(from, format_args!("{} cannot be read: {error}", path.display())))?;
+        Ok(spec.over(file::parse(&path, &text)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The one way from what was written to what it means.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::key::Key;
+use super::spec::Spec;
+use super::{Config, ConfigError, Engine, listen};
+use crate::model::{Duration, Ttl, ZoneName};
+
+const DNS_PORT: u16 = 8600;
+const HTTP_PORT: u16 = 8500;
+
+impl Config {
+    /// What was written, understood.
+    ///
+    /// # Errors
+    /// The first value that cannot be, or the first rule that the values break together.
+    pub fn resolve(spec: &Spec) -> Result<Self, ConfigError> {
+        let demo = spec.switch(Key::Demo)?;
+        // Implied rather than contradicted: a file that says `memory = false` is no reason to refuse a demonstration.
+        let memory = spec.switch(Key::Memory)? || demo;
+        let config = Self {
+            zone: spec.one(Key::Zone, str::parse::<ZoneName>)?,
+            dns: listeners(spec, Key::Dns, DNS_PORT)?,
+            http: listeners(spec, Key::Http, HTTP_PORT)?,
+            engine: Engine::Memory,
+            demo,
+            ns_addresses: spec.list(Key::NsAddress, ns_address)?,
+            check_allow: spec.list(Key::CheckAllow, net)?,
+            ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
+            name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
+            udp_payload: spec.one(Key::UdpPayload, |text| number(text, 512, 4096))?,
+            instances_per_service_max: spec.one(Key::MaxInstancesPerService, |text| number(text, 1, 2_000_000))?,
+            insecure: spec.switch(Key::Insecure)?,
+            log_format: spec.one(Key::LogFormat, str::parse)?,
+            log_filter: spec.one(Key::Log, str::parse)?,
+            grace: spec.one(Key::Grace, |text| within(duration(text)?, Duration::from_secs(600)))?.std(),
+        };
+        config.check_ports(spec)?;
+        config.check_exposure(spec)?;
+        if memory {
+            Ok(config)
+        } else {
+            Err(ConfigError::whole(
+                "the embedded store that keeps registrations on disk is not in this version: \
+                 add --memory to keep them in memory, or --demo to look around",
+            ))
+        }
+    }
+
+    /// DNS answers on TCP too, so HTTP cannot have the same port.
+    fn check_ports(&self, spec: &Spec) -> Result<(), ConfigError> {
+        match self.http.iter().find(|address| address.port() != 0 && self.dns.contains(address)) {
+            None => Ok(()),
+            Some(address) => {
+                let detail =
+                    format_args!("{address} is also an address of DNS, which needs its TCP port: choose another");
+                Err(spec.get(Key::Http).error(detail))
+            }
+        }
+    }
+
+    fn check_exposure(&self, spec: &Spec) -> Result<(), ConfigError> {
+        let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        match self.http.iter().find(exposed) {
+            Some(address) if !self.insecure => Err(spec.get(Key::Http).error(format_args!(
+                "anyone who reaches {address} could change what DNS answers: listen on 127.0.0.1, or add --insecure if \
+                 that is meant"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn listeners(spec: &Spec, key: Key, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
+    let addresses = spec.list(key, |text| listen::parse(text, default_port))?;
+    if addresses.is_empty() { Err(spec.get(key).error("at least one address is needed")) } else { Ok(addresses) }
+}
+
+fn ns_address(text: &str) -> Result<Vec<IpAddr>, &'static str> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(vec![address]),
+        _ => Err("an address of the name server is an IP address that others can reach"),
+    }
+}
+
+fn net(text: &str) -> Result<Vec<IpNet>, &'static str> {
+    let net = text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    net.map(|net| vec![net]).map_err(|_| "a net is an IP address with or without a prefix length, like 10.0.0.0/8")
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<Duration>().map_err(|error| error.to_string())
+}
+
+fn within(duration: Duration, max: Duration) -> Result<Duration, String> {
+    if duration <= max { Ok(duration) } else { Err(format!("at most {max}")) }
+}
+
+fn number<T>(text: &str, min: T, max: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    match text.parse::<T>() {
+        Ok(number) if (&min..=&max).contains(&&number) => Ok(number),
+        _ => Err(format!("a whole number from {min} to {max}")),
+    }
+}

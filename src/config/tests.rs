@@ -1,0 +1,216 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, FromArgMatches};
+
+use super::*;
+
+fn args(flags: &[&str]) -> ServeArgs {
+    let command = ServeArgs::augment_args(clap::Command::new("serve").no_binary_name(true));
+    ServeArgs::from_arg_matches(&command.try_get_matches_from(flags).unwrap()).unwrap()
+}
+
+fn load_with(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variable = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+    Config::load(&args(flags), &variable)
+}
+
+fn load(flags: &[&str]) -> Result<Config, ConfigError> {
+    load_with(flags, &[])
+}
+
+fn refusal(flags: &[&str]) -> String {
+    load(flags).unwrap_err().to_string()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let config = load(&["--memory"]).unwrap();
+    let expected = Config {
+        zone: "svc.internal".parse().unwrap(),
+        dns: addresses(&["127.0.0.1:8600"]),
+        http: addresses(&["127.0.0.1:8500"]),
+        engine: Engine::Memory,
+        demo: false,
+        ns_addresses: vec![],
+        check_allow: vec![],
+        ttl: Ttl::new(Duration::from_secs(5)).unwrap(),
+        name_memory: Duration::from_secs(3600),
+        udp_payload: 1232,
+        instances_per_service_max: 1000,
+        insecure: false,
+        log_format: LogFormat::Human,
+        log_filter: "info".parse().unwrap(),
+        grace: std::time::Duration::from_secs(5),
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let file = file("memory = true\nttl = \"1s\"\nzone = \"file.example\"\nudp_payload = 600\n");
+    let path = file.path().to_str().unwrap();
+    let environment = [("ROLLCALL_TTL", "2s"), ("ROLLCALL_ZONE", "environment.example."), ("ROLLCALL_CONFIG", path)];
+    let config = load_with(&["--ttl", "3s"], &environment).unwrap();
+    assert_eq!(config.ttl.secs(), 3);
+    assert_eq!(config.zone.as_str(), "environment.example");
+    assert_eq!(config.udp_payload, 600);
+    assert_eq!(config.name_memory, Duration::from_secs(3600));
+}
+
+#[test]
+fn origins_are_known() {
+    let file = file("\nttl = \"1s\"\n");
+    let flags = args(&["--zone", "a.example", "--config", file.path().to_str().unwrap()]);
+    let spec = Spec::load(&flags, &|name| (name == "ROLLCALL_DNS").then(|| "::1".to_owned())).unwrap();
+    assert_eq!(spec.origin(Key::Zone).to_string(), "--zone");
+    assert_eq!(spec.origin(Key::Dns).to_string(), "ROLLCALL_DNS");
+    assert_eq!(spec.origin(Key::Ttl).to_string(), format!("{}, line 2: ttl", file.path().display()));
+    assert_eq!(spec.origin(Key::Http), Origin::Default(Key::Http));
+}
+
+#[test]
+fn lists_repeat_and_take_commas() {
+    let config = load(&["--memory", "--dns", "127.0.0.1,[::1]:53", "--dns", ":54", "--dns", "127.0.0.1:8600"]).unwrap();
+    assert_eq!(config.dns, addresses(&["127.0.0.1:8600", "[::1]:53", "0.0.0.0:54", "[::]:54"]));
+    let config = load_with(&["--memory"], &[("ROLLCALL_CHECK_ALLOW", "10.1.2.3/8, fd00::1")]).unwrap();
+    let nets: Vec<IpNet> = ["10.0.0.0/8", "fd00::1/128"].map(|net| net.parse().unwrap()).into();
+    assert_eq!(config.check_allow, nets);
+}
+
+#[test]
+fn an_empty_flag_empties_a_list_of_the_file() {
+    let file = file("check_allow = [\"10.0.0.0/8\"]\n");
+    let path = file.path().to_str().unwrap();
+    assert_eq!(load(&["--memory", "--config", path, "--check-allow", ""]).unwrap().check_allow, []);
+    assert_eq!(refusal(&["--memory", "--dns", ""]), "--dns \"\": at least one address is needed");
+}
+
+#[test]
+fn switches_of_the_environment_are_words_or_digits() {
+    for text in ["true", "1", "yes", "TRUE"] {
+        assert!(load_with(&[], &[("ROLLCALL_MEMORY", text)]).is_ok(), "{text}");
+    }
+    for text in ["false", "0", "no", ""] {
+        assert!(load_with(&["--memory"], &[("ROLLCALL_DEMO", text)]).is_ok_and(|config| !config.demo), "{text:?}");
+    }
+    let error = load_with(&[], &[("ROLLCALL_MEMORY", "on")]).unwrap_err().to_string();
+    assert_eq!(error, "ROLLCALL_MEMORY \"on\": a switch is true or false (or 1 or 0, yes or no)");
+    assert!(load_with(&["--memory=false"], &[("ROLLCALL_MEMORY", "true")]).is_err(), "a flag can say no");
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_called_rollcall_is_not_ours() {
+    let environment = [("ROLLCALL_PORT", "tcp://10.0.0.1:8500"), ("ROLLCALL_SERVICE_HOST", "10.0.0.1")];
+    assert!(load_with(&["--memory"], &environment).is_ok());
+}
+
+#[test]
+fn a_demonstration_implies_memory() {
+    let file = file("memory = false\n");
+    let config = load(&["--demo", "--config", file.path().to_str().unwrap()]).unwrap();
+    assert!(config.demo);
+    assert_eq!(config.engine, Engine::Memory);
+    assert_eq!(config.value(Key::Memory), true);
+}
+
+#[test]
+fn a_store_on_disk_is_refused_with_what_to_use() {
+    assert_eq!(
+        refusal(&[]),
+        "the embedded store that keeps registrations on disk is not in this version: add --memory to keep them in \
+         memory, or --demo to look around"
+    );
+}
+
+#[test]
+fn http_beyond_loopback_must_be_meant() {
+    assert_eq!(
+        refusal(&["--memory", "--http", "127.0.0.1,10.0.0.1:80"]),
+        "--http \"127.0.0.1,10.0.0.1:80\": anyone who reaches 10.0.0.1:80 could change what DNS answers: listen on \
+         127.0.0.1, or add --insecure if that is meant"
+    );
+    for exposed in [":8500", "0.0.0.0", "::", "[::ffff:10.0.0.1]:80"] {
+        assert!(load(&["--memory", "--http", exposed]).is_err(), "{exposed}");
+        assert!(load(&["--memory", "--insecure", "--http", exposed]).is_ok(), "{exposed}");
+    }
+    for loopback in ["127.9.9.9", "::1", "localhost", "[::ffff:127.0.0.1]:80"] {
+        assert!(load(&["--memory", "--http", loopback]).is_ok(), "{loopback}");
+    }
+}
+
+#[test]
+fn dns_and_http_cannot_share_a_port() {
+    let error = refusal(&["--memory", "--dns", "127.0.0.1:53", "--http", "127.0.0.1:53"]);
+    assert_eq!(
+        error,
+        "--http \"127.0.0.1:53\": 127.0.0.1:53 is also an address of DNS, which needs its TCP port: choose another"
+    );
+    assert!(load(&["--memory", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0"]).is_ok(), "0 is any free port");
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_the_range() {
+    for (flag, text, sentence) in [
+        ("--ttl", "2h", "a ttl is whole seconds from 0s to 1h"),
+        ("--ttl", "1500ms", "a ttl is whole seconds from 0s to 1h"),
+        ("--ttl", "5", "not a duration: write whole numbers with a unit of ms, s, m or h, like 5s or 1m30s"),
+        ("--name-memory", "169h", "at most 168h"),
+        ("--udp-payload", "511", "a whole number from 512 to 4096"),
+        ("--udp-payload", "4097", "a whole number from 512 to 4096"),
+        ("--udp-payload", "many", "a whole number from 512 to 4096"),
+        ("--max-instances-per-service", "0", "a whole number from 1 to 2000000"),
+        ("--log-format", "xml", "a log format is human or json"),
+        ("--grace", "11m", "at most 10m"),
+        ("--zone", "a..b", "a label is empty"),
+        ("--ns-address", "0.0.0.0", "an address of the name server is an IP address that others can reach"),
+        ("--check-allow", "10/8", "a net is an IP address with or without a prefix length, like 10.0.0.0/8"),
+        (
+            "--dns",
+            "example.org",
+            "an address to listen on is an IP address with or without a port, localhost, or :PORT for all addresses",
+        ),
+    ] {
+        assert_eq!(refusal(&["--memory", flag, text]), format!("{flag} {text:?}: {sentence}"));
+    }
+    assert!(refusal(&["--memory", "--log", "debgu"]).starts_with("--log \"debgu\": a log filter is a level"));
+}
+
+#[test]
+fn bad_values_of_the_file_are_refused_with_file_and_line() {
+    let file = file("memory = true\nudp_payload = 100\n");
+    let path = file.path().to_str().unwrap();
+    assert_eq!(
+        refusal(&["--config", path]),
+        format!("{path}, line 2: udp_payload \"100\": a whole number from 512 to 4096")
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused() {
+    let error = refusal(&["--config", "/nonexistent/rollcall.toml"]);
+    assert!(error.starts_with("--config: /nonexistent/rollcall.toml cannot be read: "), "{error}");
+    let error = load_with(&[], &[("ROLLCALL_CONFIG", "/nonexistent")]).unwrap_err().to_string();
+    assert!(error.starts_with("ROLLCALL_CONFIG: /nonexistent cannot be read: "), "{error}");
+}
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/rollcall.toml");
+    let flags = args(&["--memory", "--config", path.to_str().unwrap()]);
+    let spec = Spec::load(&flags, &|_| None).unwrap();
+    assert_eq!(Config::resolve(&spec).unwrap(), load(&["--memory"]).unwrap());
+    let in_file = |key: Key| matches!(spec.origin(key), Origin::File { .. });
+    assert_eq!(Key::ALL.into_iter().filter(|key| !in_file(*key)).collect::<Vec<_>>(), [Key::Memory], "the flag's");
+    assert!(std::fs::read_to_string(path).unwrap().contains("\nmemory = false\n"));
+}
