@@ -51,10 +51,18 @@ impl ViewReader {
         self.0.reached.borrow().is_some()
     }
 
+    /// Waits until the first state has been published; for ever if the writer has gone before.
+    pub async fn loaded(&self) {
+        self.wait_for(|reached| reached.is_some()).await;
+    }
+
     /// Waits until a revision is served; for ever if the writer has gone.
     pub async fn reached(&self, revision: Revision) {
-        let mut reached = self.0.reached.subscribe();
-        if reached.wait_for(|reached| reached.is_some_and(|reached| reached >= revision)).await.is_err() {
+        self.wait_for(|reached| reached.is_some_and(|reached| reached >= revision)).await;
+    }
+
+    async fn wait_for(&self, wanted: impl FnMut(&Option<Revision>) -> bool) {
+        if self.0.reached.subscribe().wait_for(wanted).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

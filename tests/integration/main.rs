@@ -1,5 +1,7 @@
 //! One binary for every test that needs more than one module: linking is paid once.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where")]
+
 mod layers;
 mod scenarios;
 mod store;

@@ -1,0 +1,166 @@
+//! What tests of checks share: instances to probe, and peers of good and bad manners.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration as StdDuration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+
+use crate::model::{
+    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, Meta, Registration,
+    Revision, State, StatusRanges, Timestamp, Transport,
+};
+
+/// A TCP check with the defaults of the API.
+pub(super) fn tcp_check() -> CheckSpec {
+    CheckSpec {
+        name: "tcp".parse().unwrap(),
+        kind: CheckKind::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
+        rise: 1,
+        fall: 3,
+        port: None,
+    }
+}
+
+/// An HTTP check with the defaults of the API, adjusted.
+pub(super) fn http_check(adjust: impl FnOnce(&mut HttpCheck)) -> CheckSpec {
+    let mut http = HttpCheck {
+        path: "/healthz".to_owned(),
+        target: None,
+        method: HttpMethod::Get,
+        headers: Vec::new(),
+        expect_status: StatusRanges::default(),
+        expect_body: None,
+    };
+    adjust(&mut http);
+    CheckSpec { name: "http".parse().unwrap(), kind: CheckKind::Http(Box::new(http)), ..tcp_check() }
+}
+
+pub(super) fn registration(own: SocketAddr, checks: impl IntoIterator<Item = CheckSpec>) -> Registration {
+    Registration {
+        addresses: Addresses::new([own.ip()]).unwrap(),
+        port: own.port(),
+        protocol: Transport::Tcp,
+        ports: Box::default(),
+        priority: 0,
+        weight: 1,
+        tags: Box::default(),
+        meta: Meta::default(),
+        ttl: None,
+        https: false,
+        checks: checks.into_iter().collect(),
+        initial_health: Health::Unknown,
+        evict_after: None,
+        generation: None,
+        shared_address: false,
+    }
+}
+
+/// An instance of `web` that has just registered at revision 1.
+pub(super) fn instance(id: &str, checks: impl IntoIterator<Item = CheckSpec>) -> Arc<Instance> {
+    let registration = registration("127.0.0.1:9".parse().unwrap(), checks);
+    let at = Timestamp::from_millis(0);
+    let unknown = CheckState { health: Health::Unknown, since: at, last_error: None };
+    Arc::new(Instance {
+        service: "web".parse().unwrap(),
+        id: id.parse().unwrap(),
+        checks: vec![unknown; registration.checks.len()].into(),
+        registration,
+        lease: None,
+        state: State::Up,
+        health_since: at,
+        registered_at: at,
+        revision: Revision(1),
+        epoch: Revision(1),
+    })
+}
+
+/// How a peer treats a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Manners {
+    /// Accepts, and says nothing for as long as it is listened to.
+    Hang,
+    /// Resets at once.
+    Reset,
+    /// Reads a request, says this, and closes.
+    Say(&'static str),
+    /// Says the first, and then the second without end.
+    Repeat(&'static str, &'static str),
+    /// Says this, and then an octet every few milliseconds without end.
+    Dribble(&'static str),
+}
+
+/// Reads a request up to the end of its header section.
+pub(super) async fn read_request(stream: &mut TcpStream) -> String {
+    let (mut request, mut octet) = (Vec::new(), [0]);
+    while !request.ends_with(b"\r\n\r\n") && stream.read(&mut octet).await.is_ok_and(|read| read > 0) {
+        request.extend_from_slice(&octet);
+    }
+    String::from_utf8(request).unwrap()
+}
+
+/// Treats one connection; returns when the peer has had enough.
+async fn treat(mut stream: TcpStream, manners: Manners) -> std::io::Result<()> {
+    match manners {
+        Manners::Hang => std::future::pending().await,
+        Manners::Reset => stream.set_zero_linger(),
+        Manners::Say(text) => {
+            read_request(&mut stream).await;
+            stream.write_all(text.as_bytes()).await
+        }
+        Manners::Repeat(first, piece) => {
+            read_request(&mut stream).await;
+            stream.write_all(first.as_bytes()).await?;
+            let piece = piece.repeat(1000);
+            loop {
+                stream.write_all(piece.as_bytes()).await?;
+            }
+        }
+        Manners::Dribble(first) => {
+            read_request(&mut stream).await;
+            stream.write_all(first.as_bytes()).await?;
+            let mut pace = tokio::time::interval(StdDuration::from_millis(5));
+            loop {
+                pace.tick().await;
+                stream.write_all(b"x").await?;
+            }
+        }
+    }
+}
+
+/// A listener that treats every connection alike until the test ends.
+pub(super) async fn listen(manners: Manners) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(treat(stream, manners));
+        }
+    });
+    address
+}
+
+/// A listener that answers one request, and what it heard.
+pub(super) async fn heard(answer: &'static str) -> (SocketAddr, oneshot::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        sender.send(read_request(&mut stream).await).unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    (address, receiver)
+}
+
+/// An address that refuses connections for as long as the socket is kept: bound, so that nobody else gets the port,
+/// and not listening.
+pub(super) fn refusing() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap(), socket)
+}

@@ -1,0 +1,396 @@
+//! The checker on a store and against real listeners: what is registered, what is probed, what is committed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration as StdDuration;
+
+use async_trait::async_trait;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::support::{Manners, http_check, listen, read_request, refusing, registration, tcp_check};
+use super::{Checker, Settings, Targets};
+use crate::model::{CheckSpec, Duration, Health, Lease, LeaseId, Registration, Revision, ServiceName, State, StoreId};
+use crate::registry::{Amendment, Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry};
+use crate::store::{self, CommitError, Committed, Followed, Memory, Store, Watch};
+
+/// A memory store that can be away, and counts what checks want to tell it.
+struct Flaky {
+    memory: Memory,
+    away: AtomicBool,
+    observations: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl Store for Flaky {
+    fn engine(&self) -> &'static str {
+        self.memory.engine()
+    }
+
+    fn id(&self) -> StoreId {
+        self.memory.id()
+    }
+
+    async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
+        if matches!(command, Command::Observe(_)) {
+            self.observations.send_modify(|count| *count += 1);
+            if self.away.load(SeqCst) {
+                return Err(CommitError::Unavailable("a test says so".to_owned()));
+            }
+        }
+        self.memory.commit(command).await
+    }
+
+    async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, CommitError> {
+        self.memory.renew(leases).await
+    }
+
+    fn lease(&self, id: LeaseId) -> Option<Lease> {
+        self.memory.lease(id)
+    }
+
+    fn watch(&self, after: Option<Revision>) -> Box<dyn Watch> {
+        self.memory.watch(after)
+    }
+}
+
+/// A store, a checker on it, and the registry as a follower of the store sees it.
+struct Rig {
+    store: Arc<Flaky>,
+    watch: Box<dyn Watch>,
+    registry: Registry,
+    metrics: prometheus_client::registry::Registry,
+    shutdown: watch::Sender<bool>,
+    checker: JoinHandle<()>,
+}
+
+fn web() -> ServiceName {
+    "web".parse().unwrap()
+}
+
+fn spawn(
+    store: &Arc<Flaky>,
+    settings: &Settings,
+) -> (JoinHandle<()>, watch::Sender<bool>, prometheus_client::registry::Registry) {
+    let mut metrics = prometheus_client::registry::Registry::default();
+    let (shutdown, stop) = watch::channel(false);
+    let targets = Arc::new(Targets::new(settings));
+    let checker = Checker::spawn(store.clone(), targets, settings, &mut metrics, stop);
+    (checker, shutdown, metrics)
+}
+
+impl Rig {
+    fn with(settings: &Settings) -> Self {
+        let limits = Limits {
+            instances_per_service: 1000,
+            instances: 1000,
+            leases: 1000,
+            remembered_names: 1000,
+            zone_octets: 14,
+            reserved: Arc::default(),
+        };
+        let name_memory = StdDuration::from_secs(3600);
+        let memory = Memory::new(store::Settings { limits, name_memory });
+        let store = Arc::new(Flaky { memory, away: AtomicBool::new(false), observations: watch::Sender::new(0) });
+        let (checker, shutdown, metrics) = spawn(&store, settings);
+        Self { watch: store.watch(None), store, registry: Registry::default(), metrics, shutdown, checker }
+    }
+
+    fn new() -> Self {
+        Self::with(&Settings::default())
+    }
+
+    async fn stop_checker(&mut self) {
+        self.shutdown.send_replace(true);
+        (&mut self.checker).await.unwrap();
+    }
+
+    fn start_checker(&mut self) {
+        (self.checker, self.shutdown, self.metrics) = spawn(&self.store, &Settings::default());
+    }
+
+    async fn register(&self, id: &str, registration: Registration) {
+        let register = Register {
+            service: web(),
+            id: IdChoice::Given(id.parse().unwrap()),
+            registration,
+            lease: LeaseWish::None,
+            precondition: Precondition::None,
+        };
+        let committed = self.store.commit(Command::Register(Box::new(register))).await.unwrap();
+        assert!(matches!(committed.outcome, Outcome::Registered { .. }));
+    }
+
+    /// Follows the store until the registry is as described.
+    async fn until(&mut self, what: &str, holds: impl Fn(&Registry) -> bool) {
+        let following = async {
+            while !holds(&self.registry) {
+                match self.watch.next().await.unwrap() {
+                    Followed::Reset(registry) => self.registry = registry,
+                    Followed::Batches(batches) => batches.iter().for_each(|batch| self.registry.apply(batch)),
+                }
+            }
+        };
+        let ended = timeout(StdDuration::from_secs(20), following).await;
+        assert!(ended.is_ok(), "{what} never came to be in {:?}", self.registry);
+    }
+
+    async fn until_health(&mut self, id: &str, health: Health) {
+        let has = |registry: &Registry| registry.instance(&web(), id).is_some_and(|i| i.health() == health);
+        self.until(&format!("{health} {id}"), has).await;
+    }
+
+    fn last_error(&self, id: &str) -> Option<Arc<str>> {
+        self.registry.instance(&web(), id).unwrap().checks[0].last_error.clone()
+    }
+
+    /// The position that the store itself is at.
+    async fn head(&self) -> Revision {
+        match self.store.watch(None).next().await {
+            Some(Followed::Reset(registry)) => registry.revision(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The value of a metric, 0 when there is none.
+    fn metric(&self, name: &str) -> f64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        values.sum()
+    }
+}
+
+/// An HTTP server that answers as it is told, and counts.
+struct Peer {
+    address: SocketAddr,
+    fit: Arc<AtomicBool>,
+    asked: watch::Receiver<usize>,
+}
+
+impl Peer {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (fit, (count, asked)) = (Arc::new(AtomicBool::new(true)), watch::channel(0));
+        let is_fit = fit.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                read_request(&mut stream).await;
+                count.send_modify(|count| *count += 1);
+                let status = if is_fit.load(SeqCst) { "200 OK" } else { "503 Unavailable" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.ok();
+            }
+        });
+        Self { address, fit, asked }
+    }
+
+    fn asked(&self) -> usize {
+        *self.asked.borrow()
+    }
+
+    /// Waits until it was asked this many times more.
+    async fn asked_again(&self, times: usize) {
+        reached(self.asked.clone(), self.asked() + times).await;
+    }
+}
+
+async fn reached(mut count: watch::Receiver<usize>, least: usize) {
+    let ended = timeout(StdDuration::from_secs(20), count.wait_for(|count| *count >= least)).await;
+    assert!(ended.is_ok(), "{least} was never reached");
+}
+
+fn hourly(check: CheckSpec) -> CheckSpec {
+    CheckSpec { interval: Duration::from_secs(3600), ..check }
+}
+
+fn often(check: CheckSpec) -> CheckSpec {
+    CheckSpec { interval: Duration::from_millis(10), ..check }
+}
+
+fn http() -> CheckSpec {
+    http_check(|_| ())
+}
+
+#[tokio::test]
+async fn healthy_newcomer_is_answered_after_its_first_probe() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.register("i1", registration(peer.address, [hourly(http()), hourly(tcp_check())])).await;
+    rig.until("an answered instance", |registry| registry.answered() == 1).await;
+    assert_eq!(rig.metric("check_probes_total{type=\"http\",result=\"passed\"}"), 1.0);
+    assert_eq!(rig.metric("check_probe_duration_seconds_count{type=\"tcp\"}"), 1.0);
+    assert_eq!(rig.metric("checks"), 2.0);
+}
+
+#[tokio::test]
+async fn failing_instance_is_critical_after_fall_probes_and_comes_back_after_rise() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let check = CheckSpec { rise: 2, fall: 3, ..often(http()) };
+    rig.register("i1", registration(peer.address, [check])).await;
+    rig.until_health("i1", Health::Passing).await;
+    peer.fit.store(false, SeqCst);
+    let asked = peer.asked();
+    rig.until_health("i1", Health::Critical).await;
+    assert!(peer.asked() - asked >= 3);
+    assert_eq!(rig.last_error("i1").as_deref(), Some("status 503, expected 200-299"));
+    peer.fit.store(true, SeqCst);
+    let asked = peer.asked();
+    rig.until_health("i1", Health::Passing).await;
+    assert!(peer.asked() - asked >= 2);
+    assert_eq!(rig.last_error("i1"), None);
+}
+
+#[tokio::test]
+async fn killed_listener_is_critical() {
+    let mut rig = Rig::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    rig.register("i1", registration(address, [often(tcp_check())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    drop(listener);
+    rig.until_health("i1", Health::Critical).await;
+    assert!(rig.metric("check_probes_total{type=\"tcp\",result=\"failed\"}") >= 3.0);
+    assert_eq!(rig.last_error("i1").unwrap(), format!("connection refused by {address}").into());
+}
+
+#[tokio::test]
+async fn confirmations_are_not_committed() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.register("i1", registration(peer.address, [often(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    peer.asked_again(10).await;
+    assert_eq!(rig.head().await, rig.registry.revision());
+    peer.fit.store(false, SeqCst);
+    rig.until_health("i1", Health::Critical).await;
+    peer.asked_again(10).await;
+    assert_eq!(rig.head().await, rig.registry.revision());
+    assert_eq!(*rig.store.observations.borrow(), 2);
+    assert_eq!(rig.metric("check_transitions_total{to=\"passing\"}"), 1.0);
+    assert_eq!(rig.metric("check_transitions_total{to=\"critical\"}"), 1.0);
+}
+
+#[tokio::test]
+async fn transition_is_tried_again_while_the_store_is_away() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.store.away.store(true, SeqCst);
+    rig.register("i1", registration(peer.address, [often(http())])).await;
+    reached(rig.store.observations.subscribe(), 3).await;
+    rig.store.away.store(false, SeqCst);
+    rig.until_health("i1", Health::Passing).await;
+}
+
+#[tokio::test]
+async fn draining_instances_are_probed() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.register("i1", registration(peer.address, [often(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    let amendment = Amendment {
+        service: web(),
+        id: "i1".parse().unwrap(),
+        precondition: Precondition::None,
+        state: Some(State::Draining),
+        weight: None,
+        tags: None,
+        meta: None,
+    };
+    rig.store.commit(Command::Amend(Box::new(amendment))).await.unwrap();
+    peer.fit.store(false, SeqCst);
+    rig.until_health("i1", Health::Critical).await;
+}
+
+#[tokio::test]
+async fn new_epoch_is_probed_at_once_and_the_same_one_goes_on() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let (refused, _held) = refusing();
+    rig.register("i1", registration(refused, [hourly(http())])).await;
+    rig.until_health("i1", Health::Critical).await;
+    let mut moved = registration(peer.address, [hourly(http())]);
+    rig.register("i1", moved.clone()).await;
+    rig.until_health("i1", Health::Passing).await;
+    moved.weight = 7;
+    rig.register("i1", moved).await;
+    // What follows in the history has been seen after what came before it.
+    rig.register("i2", registration(peer.address, [hourly(http())])).await;
+    rig.until_health("i2", Health::Passing).await;
+    assert_eq!((peer.asked(), rig.metric("checks")), (2, 2.0));
+}
+
+#[tokio::test]
+async fn late_result_of_an_older_epoch_is_dropped() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let slow = CheckSpec { timeout: Duration::from_millis(100), ..hourly(http()) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    rig.register("i1", registration(listener.local_addr().unwrap(), [slow.clone()])).await;
+    let _probe_under_way = listener.accept().await.unwrap();
+    rig.register("i1", registration(peer.address, [hourly(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    // Its probe begins after the slow one and ends as late, so the slow one has ended by then.
+    rig.register("i2", registration(listen(Manners::Hang).await, [slow])).await;
+    rig.until_health("i2", Health::Critical).await;
+    assert_eq!(*rig.store.observations.borrow(), 2);
+    assert_eq!(rig.registry.answered(), 1);
+}
+
+#[tokio::test]
+async fn checks_end_with_their_instance() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.register("i1", registration(peer.address, [often(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    let (service, id, precondition) = (web(), "i1".parse().unwrap(), Precondition::None);
+    rig.store.commit(Command::Deregister { service, id, precondition }).await.unwrap();
+    rig.register("i2", registration(peer.address, [hourly(http())])).await;
+    rig.until_health("i2", Health::Passing).await;
+    assert_eq!(rig.metric("checks"), 1.0);
+}
+
+#[tokio::test]
+async fn opinions_outlive_a_restart_and_the_unknown_are_probed_at_once() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.register("i1", registration(peer.address, [hourly(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    rig.stop_checker().await;
+    rig.register("i2", registration(peer.address, [hourly(http())])).await;
+    rig.start_checker();
+    rig.until_health("i2", Health::Passing).await;
+    assert_eq!((peer.asked(), rig.metric("checks")), (2, 2.0), "i1 comes up within its hour");
+    assert_eq!(*rig.store.observations.borrow(), 2);
+}
+
+#[tokio::test]
+async fn target_that_is_no_longer_permitted_is_critical_without_a_probe() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let foreign = http_check(|http| http.target = Some(peer.address));
+    rig.register("i1", registration("10.0.0.7:80".parse().unwrap(), [often(foreign)])).await;
+    rig.until_health("i1", Health::Critical).await;
+    assert!(rig.last_error("i1").unwrap().contains("--check-allow"));
+    assert_eq!(peer.asked(), 0);
+}
+
+#[tokio::test]
+async fn hanging_newcomers_do_not_keep_the_living_from_being_probed() {
+    let settings = Settings { concurrency_max: 4, ..Settings::default() };
+    let (mut rig, peer) = (Rig::with(&settings), Peer::new().await);
+    rig.register("i1", registration(peer.address, [often(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    let silent = listen(Manners::Hang).await;
+    for hanging in 0..12 {
+        let timeout = Duration::from_millis(50);
+        let check = CheckSpec { interval: timeout, timeout, ..http() };
+        rig.register(&format!("h{hanging}"), registration(silent, [check])).await;
+    }
+    // Twelve first probes by threes, 50 ms each.
+    let all = |registry: &Registry| {
+        let instances = registry.service(&web()).unwrap().instances();
+        instances.iter().filter(|instance| instance.health() == Health::Critical).count() == 12
+    };
+    let asked = peer.asked();
+    rig.until("all that hang are critical", all).await;
+    assert!(peer.asked() - asked >= 5, "{} probes in 200 ms", peer.asked() - asked);
+    assert!(rig.metric("check_probes_skipped_total") >= 1.0);
+    assert_eq!(rig.registry.answered(), 1);
+}

@@ -1,0 +1,312 @@
+//! Putting it together: bind, open, publish the first state, serve; and the same backwards at the end.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::check::{Checker, Targets};
+use crate::config::{Config, Engine};
+use crate::dns::Handler;
+use crate::model::Timestamp;
+use crate::net::{BindError, local_addresses};
+use crate::registry::Limits;
+use crate::store::{Memory, Store};
+use crate::telemetry::{Metrics, log};
+use crate::{api, check, demo, dns, replica, store, view, zone};
+
+/// Instances in all, and leases in all.
+const INSTANCES_MAX: usize = 2_000_000;
+/// Names remembered after their last instance has left.
+const REMEMBERED_NAMES_MAX: usize = 100_000;
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A socket could not be opened.
+    Bind(BindError),
+    /// The demonstration's services could not be started.
+    Demo(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+/// A server whose sockets are open and which serves nothing yet.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    metrics: Arc<Metrics>,
+    dns: dns::Listeners,
+    http: api::Listeners,
+}
+
+/// A part that ends after its signal says so.
+struct Part {
+    closing: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Part {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(start: impl FnOnce(watch::Receiver<bool>) -> F) -> Self {
+        let (closing, signal) = watch::channel(false);
+        Self { closing, task: tokio::spawn(start(signal)) }
+    }
+
+    /// Tells the part to end and waits until it has, or until `deadline`.
+    async fn close(mut self, name: &str, deadline: Instant) {
+        self.closing.send_replace(true);
+        if tokio::time::timeout_at(deadline, &mut self.task).await.is_err() {
+            tracing::warn!(part = name, "cut off at the end of the grace period");
+            self.task.abort();
+        }
+    }
+}
+
+impl Daemon {
+    /// Opens every socket.
+    ///
+    /// # Errors
+    /// The first address that cannot be opened.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        raise_descriptor_limit();
+        let dns = dns::Listeners::bind(&config.dns)?;
+        let http = api::Listeners::bind(&config.http)?;
+        Ok(Self { config, metrics: Arc::new(Metrics::new()), dns, http })
+    }
+
+    /// What `/metrics` shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Where DNS is answered.
+    pub fn dns_addresses(&self) -> Vec<SocketAddr> {
+        self.dns.addresses()
+    }
+
+    /// Where the API is served.
+    pub fn http_addresses(&self) -> Vec<SocketAddr> {
+        self.http.addresses()
+    }
+
+    /// Serves until `shutdown` completes, then ends in order: no new requests, the last answers, the checks.
+    ///
+    /// # Errors
+    /// When a part cannot start.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let Self { config, metrics, dns, http } = self;
+        let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
+        let started = Instant::now();
+
+        let store: Arc<dyn Store> = match config.engine {
+            Engine::Memory => Arc::new(Memory::new(store_settings(&config))),
+        };
+        let publisher = zone::Publisher::new(zone::Settings {
+            name: config.zone.clone(),
+            ttl: config.ttl,
+            name_server: name_server_addresses(&config, &dns_addresses),
+            serial: (Timestamp::now().as_millis() / 1000) as u32,
+        });
+        let live = publisher.zone();
+        let (writer, reader) = view::channel();
+        metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
+
+        let check_settings = check::Settings {
+            allow: config.check_allow.clone(),
+            listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
+            local_addresses: local_addresses().unwrap_or_default().iter().map(SocketAddr::ip).collect(),
+            ..check::Settings::default()
+        };
+        let targets = Arc::new(Targets::new(&check_settings));
+        let (stop_checks, checks_stop) = watch::channel(false);
+        let checks = metrics.register(|registry| {
+            Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
+        });
+        let checks = Part { closing: stop_checks, task: checks };
+
+        let handler = metrics.register(|registry| Handler::new(live.clone(), config.udp_payload, registry));
+        let dns = Part::spawn(|signal| dns.serve(Arc::new(handler), dns::Settings::default(), signal));
+
+        let stopping = Arc::new(AtomicBool::new(false));
+        let context = api::Context {
+            store: store.clone(),
+            view: reader.clone(),
+            zone: config.zone.clone(),
+            permit_checks: Box::new(move |registration| {
+                targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
+            }),
+            not_ready: Box::new({
+                let (reader, stopping) = (reader.clone(), stopping.clone());
+                move || {
+                    let reasons = [
+                        (!reader.is_loaded(), "the registry is still loading"),
+                        (stopping.load(Ordering::Relaxed), "the server is stopping"),
+                    ];
+                    reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
+                }
+            }),
+            render_metrics: Box::new({
+                let metrics = metrics.clone();
+                move || metrics.render().unwrap_or_default()
+            }),
+            started,
+            pins: api::Pins::default(),
+        };
+        let router = api::router(Arc::new(context));
+        let http = Part::spawn(|signal| http.serve(router, api::Settings::default(), signal));
+
+        reader.loaded().await;
+        for address in &dns_addresses {
+            tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
+        }
+        for address in &http_addresses {
+            tracing::info!(http.address = %address, "serving the API");
+        }
+        let (leave_demo, demo_leaves) = watch::channel(false);
+        let demo = match (config.demo, http_addresses.first(), dns_addresses.first()) {
+            (true, Some(http), Some(dns)) => {
+                let demo = demo::start(*http, *dns, &config.zone, demo_leaves).await;
+                Some(demo.map_err(StartError::Demo)?)
+            }
+            _ => None,
+        };
+
+        shutdown.await;
+        tracing::info!("stopping");
+        let deadline = Instant::now() + config.grace;
+        stopping.store(true, Ordering::Relaxed);
+        leave_demo.send_replace(true);
+        if let Some(demo) = demo {
+            let _ = tokio::time::timeout_at(deadline, demo.left()).await;
+        }
+        http.close("http", deadline).await;
+        checks.close("checks", deadline).await;
+        dns.close("dns", deadline).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn store_settings(config: &Config) -> store::Settings {
+    let name_server = zone::NAME_SERVER.parse().expect("a label is a service name");
+    let limits = Limits {
+        instances_per_service: config.instances_per_service_max,
+        instances: INSTANCES_MAX,
+        leases: INSTANCES_MAX,
+        remembered_names: REMEMBERED_NAMES_MAX,
+        zone_octets: config.zone.wire_octets(),
+        reserved: [name_server].into(),
+    };
+    store::Settings { limits, name_memory: config.name_memory.std() }
+}
+
+/// The addresses of the NS target: as configured, or where DNS listens; for a listener on all addresses those of the
+/// machine, without loopback when there are others.
+fn name_server_addresses(config: &Config, listeners: &[SocketAddr]) -> Vec<IpAddr> {
+    if !config.ns_addresses.is_empty() {
+        return config.ns_addresses.clone();
+    }
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for listener in listeners {
+        if !listener.ip().is_unspecified() {
+            addresses.push(listener.ip());
+            continue;
+        }
+        let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let local: Vec<IpAddr> = local_addresses()
+            .unwrap_or_default()
+            .iter()
+            .map(SocketAddr::ip)
+            .filter(|ip| ip.is_ipv4() == listener.is_ipv4() && !is_link_local(ip))
+            .collect();
+        let reachable: Vec<IpAddr> = local.iter().filter(|ip| !ip.is_loopback()).copied().collect();
+        addresses.extend(if reachable.is_empty() { local } else { reachable });
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Takes as many descriptors as the system grants: connections and probes hold one each.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(limit) => tracing::debug!(process.descriptors_max = limit, "descriptor limit raised"),
+        Err(error) => tracing::warn!(error = %error, "the descriptor limit stays where it is"),
+    }
+}
+
+/// Completes when the process is told to end; a second time ends it without grace.
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be received; only SIGKILL ends this server");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+/// Runs a server until the process is told to end. Exit code 0 then, 2 when it cannot start.
+pub fn serve(config: Config) -> ExitCode {
+    let refuse = |error: &dyn fmt::Display| {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr().lock(), "rollcall: {error}");
+        ExitCode::from(2)
+    };
+    let logging = match log::init(config.log_format, &config.log_filter) {
+        Ok(logging) => logging,
+        Err(error) => return refuse(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error),
+    };
+    let outcome = runtime.block_on(async {
+        let daemon = Daemon::bind(config)?;
+        daemon.metrics().register(|registry| logging.register(registry));
+        daemon.run(told_to_end()).await
+    });
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(logging);
+            refuse(&error)
+        }
+    }
+}
