@@ -39,7 +39,6 @@ pub(crate) fn store_settings() -> store::Settings {
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) view: ViewReader,
-    pub(crate) zone: Arc<zone::Zone>,
     pub(crate) handler: dns::Handler,
     pub(crate) api: Router,
 }
@@ -79,8 +78,7 @@ impl World {
         let world = Self {
             store,
             view: reader,
-            handler: dns::Handler::new(live.clone(), 1232, &mut metrics),
-            zone: live,
+            handler: dns::Handler::new(live, 1232, &mut metrics),
             api: api::router(Arc::new(context)),
         };
         world.settle().await;
