@@ -1,4 +1,5 @@
 //! Rollcall: service discovery over DNS.
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;
