@@ -26,7 +26,7 @@ use fault::Fault;
 
 /// Service discovery over DNS: services register over HTTP, DNS answers with who is alive
 #[derive(Debug, Parser)]
-#[command(name = "rollcall", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "rollcall", version, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
