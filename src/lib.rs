@@ -29,6 +29,7 @@ pub mod check;
 pub mod dns;
 pub mod replica;
 // What puts it together.
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod demo;

@@ -152,8 +152,13 @@ async fn live(client: &Client, services: &[Service], started: Instant) {
     }
     let mut renewals = interval(RENEW_INTERVAL);
     renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once, and registering has just begun the lease.
     renewals.tick().await;
-    while batch_renews(started.elapsed()) {
+    loop {
+        renewals.tick().await;
+        if !batch_renews(started.elapsed()) {
+            break;
+        }
         for service in services.iter().filter(|service| service.body.get("lease_ttl").is_some()) {
             match client.renew(service.name, service.id).await {
                 // Lapsed or removed in between, for example while the machine slept: as any registrar would, again.
@@ -162,7 +167,6 @@ async fn live(client: &Client, services: &[Service], started: Instant) {
                 Ok(_) => {}
             }
         }
-        renewals.tick().await;
     }
     std::future::pending().await
 }

@@ -1,0 +1,110 @@
+//! `--check`: a health check in one word.
+
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
+
+/// A check as `--check` writes it; the API's fields for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CheckArg {
+    fields: Map<String, Value>,
+}
+
+/// How every check of a registration is run, where the server's way is not wanted.
+#[derive(Debug, Default)]
+pub(super) struct Rhythm<'a> {
+    pub(super) interval: Option<&'a str>,
+    pub(super) timeout: Option<&'a str>,
+    pub(super) rise: Option<u8>,
+    pub(super) fall: Option<u8>,
+}
+
+impl FromStr for CheckArg {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const FORM: &str =
+            "a check is tcp, tcp::9000, http:/healthz, http:9000/healthz or http://10.0.0.7:9000/healthz";
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let mut fields = Map::new();
+        fields.insert("type".to_owned(), json!(kind));
+        if kind == "http" && rest.starts_with("//") {
+            fields.insert("url".to_owned(), json!(text));
+            return Ok(Self { fields });
+        }
+        let rest = rest.strip_prefix(':').unwrap_or(rest);
+        let (digits, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if !digits.is_empty() {
+            let port = digits.parse::<u16>().ok().filter(|port| *port > 0).ok_or(FORM)?;
+            fields.insert("port".to_owned(), json!(port));
+        }
+        match (kind, path) {
+            ("tcp", "") => {}
+            ("http", path) => {
+                fields.insert("path".to_owned(), json!(if path.is_empty() { "/" } else { path }));
+            }
+            _ => return Err(FORM),
+        }
+        Ok(Self { fields })
+    }
+}
+
+/// The `checks` of a registration. Names are unique within an instance, so the second of a type gets a number.
+pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
+    let body = |(position, arg): (usize, &CheckArg)| {
+        let mut fields = arg.fields.clone();
+        let kind = &fields["type"];
+        let before = args[..position].iter().filter(|other| &other.fields["type"] == kind).count();
+        if before > 0 {
+            let name = format!("{}-{}", kind.as_str().unwrap_or_default(), before + 1);
+            fields.insert("name".to_owned(), json!(name));
+        }
+        let rhythm = [
+            ("interval", rhythm.interval.map(Value::from)),
+            ("timeout", rhythm.timeout.map(Value::from)),
+            ("rise", rhythm.rise.map(Value::from)),
+            ("fall", rhythm.fall.map(Value::from)),
+        ];
+        fields.extend(rhythm.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Value::Object(fields)
+    };
+    args.iter().enumerate().map(body).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_written_in_one_word() {
+        for (text, fields) in [
+            ("tcp", json!({"type": "tcp"})),
+            ("tcp::9000", json!({"type": "tcp", "port": 9000})),
+            ("tcp:9000", json!({"type": "tcp", "port": 9000})),
+            ("http", json!({"type": "http", "path": "/"})),
+            ("http:/healthz?a=b:c", json!({"type": "http", "path": "/healthz?a=b:c"})),
+            ("http:9000/healthz", json!({"type": "http", "port": 9000, "path": "/healthz"})),
+            ("http::9000/", json!({"type": "http", "port": 9000, "path": "/"})),
+            ("http://10.0.0.7:9000/h", json!({"type": "http", "url": "http://10.0.0.7:9000/h"})),
+        ] {
+            assert_eq!(text.parse::<CheckArg>().map(|check| Value::Object(check.fields)), Ok(fields), "{text}");
+        }
+        for bad in ["", "ftp", "tcp:/path", "tcp::0", "tcp::65536", "http:x/healthz", "HTTP:/"] {
+            assert!(bad.parse::<CheckArg>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_the_rhythm_is_everyones() {
+        let args = ["tcp", "http:/a", "tcp::9000", "tcp::9001"].map(|text| text.parse().unwrap());
+        let rhythm = Rhythm { interval: Some("2s"), fall: Some(1), ..Rhythm::default() };
+        assert_eq!(
+            checks(&args, &rhythm),
+            json!([
+                {"type": "tcp", "interval": "2s", "fall": 1},
+                {"type": "http", "path": "/a", "interval": "2s", "fall": 1},
+                {"type": "tcp", "port": 9000, "name": "tcp-2", "interval": "2s", "fall": 1},
+                {"type": "tcp", "port": 9001, "name": "tcp-3", "interval": "2s", "fall": 1},
+            ])
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! `rollcall register`.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde_json::{Map, Value, json};
+
+use super::check::{self, CheckArg, Rhythm};
+use super::connection::ConnectionArgs;
+use super::fault::Fault;
+use super::screen::show;
+use super::table::Table;
+use super::text::cell;
+use crate::model::Duration;
+
+/// What an instance says of itself.
+#[derive(Debug, Args)]
+pub(super) struct RegisterArgs {
+    /// The service, like web or api.payments
+    #[arg(value_name = "SERVICE", value_parser = NonEmptyStringValueParser::new(),
+          required_unless_present = "service_flag", conflicts_with = "service_flag")]
+    service: Option<String>,
+
+    /// The service, for those who prefer a flag
+    #[arg(long = "service", id = "service_flag", value_name = "SERVICE", value_parser = NonEmptyStringValueParser::new())]
+    service_flag: Option<String>,
+
+    /// Its name within the service; the server chooses one when this is left out
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    id: Option<String>,
+
+    /// The port where it listens
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
+    /// Where it listens, at most one of each family; the address this request comes from when this is left out
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    address: Vec<IpAddr>,
+
+    /// What it speaks
+    #[arg(long, value_parser = ["tcp", "udp"])]
+    protocol: Option<String>,
+
+    /// A further port by name
+    #[arg(long, value_name = "NAME=PORT", value_delimiter = ',')]
+    named_port: Vec<Pair<u16>>,
+
+    /// SRV priority: lower is asked first
+    #[arg(long)]
+    priority: Option<u16>,
+
+    /// SRV weight among equal priorities
+    #[arg(long)]
+    weight: Option<u16>,
+
+    /// A label that selects it
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    tags: Vec<String>,
+
+    /// Metadata, repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    meta: Vec<Pair<String>>,
+
+    /// How long its records may be cached
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<Duration>,
+
+    /// Leave unless renewed within this time
+    #[arg(long, value_name = "TIME", conflicts_with = "lease")]
+    lease_ttl: Option<Duration>,
+
+    /// Join a lease that several share
+    #[arg(long, value_name = "ID")]
+    lease: Option<String>,
+
+    /// How it is tested: tcp, tcp::PORT, http:/PATH or http:PORT/PATH; repeatable
+    #[arg(long = "check", value_name = "CHECK")]
+    checks: Vec<CheckArg>,
+
+    /// From the start of one probe to the next
+    #[arg(long, value_name = "TIME", requires = "checks")]
+    interval: Option<Duration>,
+
+    /// How long a probe may take
+    #[arg(long, value_name = "TIME", requires = "checks")]
+    timeout: Option<Duration>,
+
+    /// Successes in a row that turn critical into passing
+    #[arg(long, value_name = "N", requires = "checks")]
+    rise: Option<u8>,
+
+    /// Failures in a row that turn passing into critical
+    #[arg(long, value_name = "N", requires = "checks")]
+    fall: Option<u8>,
+
+    /// What to think of it until the first probe has ended
+    #[arg(long, value_parser = ["unknown", "passing"])]
+    initial_health: Option<String>,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// `NAME=VALUE`
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pair<T> {
+    name: String,
+    value: T,
+}
+
+impl<T: FromStr<Err: std::fmt::Display>> FromStr for Pair<T> {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=VALUE")?;
+        let value = value.parse().map_err(|error: T::Err| error.to_string())?;
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// The pairs as an object; a name given twice is a mistake rather than a wish for the last.
+fn object<T: Clone + Into<Value>>(flag: &str, pairs: &[Pair<T>]) -> Result<Option<Value>, Fault> {
+    let mut object = Map::new();
+    for Pair { name, value } in pairs {
+        if object.insert(name.clone(), value.clone().into()).is_some() {
+            return Err(Fault::Usage(format!("{flag} names {name:?} twice")));
+        }
+    }
+    Ok((!object.is_empty()).then_some(Value::Object(object)))
+}
+
+impl RegisterArgs {
+    /// The body of the registration; what was not said is left to the server.
+    fn body(&self) -> Result<Value, Fault> {
+        let text = |duration: Option<Duration>| duration.map(|duration| duration.to_string());
+        let (interval, timeout) = (text(self.interval), text(self.timeout));
+        let rhythm =
+            Rhythm { interval: interval.as_deref(), timeout: timeout.as_deref(), rise: self.rise, fall: self.fall };
+        let fields = [
+            ("port", Some(json!(self.port))),
+            ("addresses", (!self.address.is_empty()).then(|| json!(self.address))),
+            ("protocol", self.protocol.as_deref().map(Value::from)),
+            ("ports", object("--named-port", &self.named_port)?),
+            ("priority", self.priority.map(Value::from)),
+            ("weight", self.weight.map(Value::from)),
+            ("tags", (!self.tags.is_empty()).then(|| json!(self.tags))),
+            ("meta", object("--meta", &self.meta)?),
+            ("ttl", text(self.ttl).map(Value::from)),
+            ("lease_ttl", text(self.lease_ttl).map(Value::from)),
+            ("lease", self.lease.as_deref().map(Value::from)),
+            ("checks", (!self.checks.is_empty()).then(|| check::checks(&self.checks, &rhythm))),
+            ("initial_health", self.initial_health.as_deref().map(Value::from)),
+        ];
+        Ok(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    }
+
+    pub(super) async fn run(
+        &self,
+        environment: &dyn Fn(&str) -> Option<String>,
+        out: &mut dyn Write,
+    ) -> Result<(), Fault> {
+        let service = self.service.as_deref().or(self.service_flag.as_deref()).unwrap_or_default();
+        let client = self.connection.client(environment)?;
+        let instance = client.register(service, self.id.as_deref(), &self.body()?).await?;
+        Ok(show(out, self.connection.output, &instance, |instance| {
+            let mut table = Table::headed(&["ID", "SERVICE", "DNS NAME", "REVISION", "HEALTH"]);
+            table.push(["id", "service", "dns_name", "revision", "health"].map(|field| cell(&instance[field])));
+            table
+        })?)
+    }
+}

@@ -1,0 +1,253 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::client::fake::{self, FakeServer};
+
+/// What a command printed, said and ended with.
+#[derive(Debug, PartialEq)]
+struct Ended {
+    out: String,
+    err: String,
+    code: ExitCode,
+}
+
+fn rollcall(words: &str, environment: &[(&str, &str)]) -> Ended {
+    let variable = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+    let words = ["rollcall"].into_iter().chain(words.split_whitespace()).map(OsString::from);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = run(words, &variable, |_| ExitCode::from(42), &mut out, &mut err);
+    Ended { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), code }
+}
+
+/// Runs a command against a server with the given answers; returns what the server heard too.
+async fn against(answers: Vec<String>, words: &'static str) -> (Ended, Vec<String>) {
+    let server = FakeServer::start(answers).await;
+    let address = server.address.clone();
+    let ended = tokio::task::spawn_blocking(move || rollcall(words, &[("ROLLCALL_HTTP_ADDR", &address)])).await;
+    (ended.unwrap(), server.requests())
+}
+
+fn instance() -> Value {
+    json!({
+        "service": "web", "id": "i1", "addresses": ["10.0.0.7", "fd00::7"], "port": 8080, "state": "up",
+        "health": "critical", "answered": false, "tags": ["primary"], "revision": 7,
+        "withheld_because": ["check http is critical"], "dns_name": "i1.web.svc.internal.",
+        "lease": {"id": "00000000000000ab", "ttl": "15s", "expires_at": "2026-01-01T00:00:00.000Z"},
+        "checks": [{"name": "http", "type": "http", "health": "critical", "since": "2026-01-01T00:00:00.000Z",
+                    "last_error": "status 500 \u{1b}[2J"}],
+    })
+}
+
+fn body(request: &str) -> Value {
+    serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    command().debug_assert();
+}
+
+#[test]
+fn serve_hands_over_a_valid_configuration() {
+    assert_eq!(rollcall("serve --memory", &[]).code, ExitCode::from(42));
+    let refused = rollcall("serve", &[]);
+    assert_eq!(refused.code, ExitCode::from(2));
+    assert!(refused.err.starts_with("rollcall: the embedded store"), "{}", refused.err);
+}
+
+#[test]
+fn mistakes_in_usage_exit_with_2() {
+    for words in [
+        "",
+        "serv",
+        "serve --zones x",
+        "register web",
+        "register --port 80",
+        "register web --service web --port 80",
+        "register web --port 0",
+        "register web --port 80 --interval 5s",
+        "register web --port 80 --check ftp",
+        "register web --port 80 --ttl 5",
+        "register web --port 80 --lease x --lease-ttl 5s",
+        "register web --port 80 --meta novalue",
+        "register web --port 80 --meta a=1 --meta a=2",
+        "deregister web",
+        "deregister web i1 --all",
+        "deregister web --yes",
+        "get web i1 --passing",
+        "status --http https://host",
+        "check-config --memory --ttl 2h",
+    ] {
+        assert_eq!(rollcall(words, &[]).code, ExitCode::from(2), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn register_says_everything_it_was_told() {
+    let words = "register web --id i1 --port 8080 --address 10.0.0.7,fd00::7 --protocol tcp --named-port metrics=9090 \
+                 --priority 1 --weight 5 --tag primary --tag b --meta version=1.4=x --ttl 90s --lease-ttl 15s \
+                 --check tcp --check http:/healthz --interval 2s --timeout 500ms --rise 2 --fall 1 \
+                 --initial-health passing";
+    let (ended, requests) = against(vec![fake::json("201 Created", &instance())], words).await;
+    assert_eq!(ended.err, "");
+    assert_eq!(
+        ended.out,
+        "ID  SERVICE  DNS NAME              REVISION  HEALTH\n\
+         i1  web      i1.web.svc.internal.  7         critical\n"
+    );
+    assert!(requests[0].starts_with("PUT /v1/services/web/instances/i1 "), "{requests:?}");
+    let rhythm = json!({"interval": "2s", "timeout": "500ms", "rise": 2, "fall": 1});
+    let check = |mut fields: Value| {
+        fields.as_object_mut().unwrap().extend(rhythm.as_object().unwrap().clone());
+        fields
+    };
+    assert_eq!(
+        body(&requests[0]),
+        json!({
+            "port": 8080, "addresses": ["10.0.0.7", "fd00::7"], "protocol": "tcp", "ports": {"metrics": 9090},
+            "priority": 1, "weight": 5, "tags": ["primary", "b"], "meta": {"version": "1.4=x"}, "ttl": "1m30s",
+            "lease_ttl": "15s", "initial_health": "passing",
+            "checks": [check(json!({"type": "tcp"})), check(json!({"type": "http", "path": "/healthz"}))],
+        })
+    );
+}
+
+#[tokio::test]
+async fn register_without_an_id_lets_the_server_choose_and_says_no_more_than_it_was_told() {
+    let answer = fake::json("201 Created", &instance());
+    let (ended, requests) = against(vec![answer], "register --service web --port 80 --output json").await;
+    assert!(requests[0].starts_with("POST /v1/services/web/instances "), "{requests:?}");
+    assert_eq!(body(&requests[0]), json!({"port": 80}));
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), instance());
+}
+
+#[tokio::test]
+async fn deregister_takes_one_or_all() {
+    let none = "HTTP/1.1 204 No Content\r\n\r\n".to_owned();
+    let (ended, requests) = against(vec![none], "deregister web i1").await;
+    assert!(requests[0].starts_with("DELETE /v1/services/web/instances/i1 "), "{requests:?}");
+    assert_eq!(ended.out, "SERVICE  DEREGISTERED\nweb      i1\n");
+    let three = fake::json("200 OK", &json!({"deregistered": 3}));
+    let (ended, requests) = against(vec![three], "deregister web --all --yes --output json").await;
+    assert!(requests[0].starts_with("DELETE /v1/services/web "), "{requests:?}");
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), json!({"deregistered": 3}));
+}
+
+#[tokio::test]
+async fn renew_shows_the_lease() {
+    let answer = fake::json("200 OK", &json!({"lease": instance()["lease"]}));
+    let (ended, requests) = against(vec![answer], "renew web i1").await;
+    assert!(requests[0].starts_with("POST /v1/services/web/instances/i1/renew "), "{requests:?}");
+    assert!(ended.out.ends_with("\n00000000000000ab  15s  2026-01-01T00:00:00.000Z\n"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn lists_are_followed_to_their_end() {
+    let page = |names: &[&str], next: Value| {
+        let services: Vec<Value> =
+            names.iter().map(|name| json!({"name": name, "instances": 2, "answered": 1})).collect();
+        fake::json("200 OK", &json!({"store": "s", "revision": 9, "services": services, "next": next}))
+    };
+    let pages = || vec![page(&["a", "b"], json!("c1")), page(&["c"], json!("c2")), page(&[], Value::Null)];
+    let (ended, requests) = against(pages(), "services --under payments").await;
+    assert_eq!(ended.out.lines().count(), 4, "{}", ended.out);
+    assert!(ended.out.starts_with("SERVICE  INSTANCES  ANSWERED\na        2          1\n"), "{}", ended.out);
+    assert!(requests[2].starts_with("GET /v1/services?under=payments&cursor=c2 "), "{requests:?}");
+    let (ended, _) = against(pages(), "services --output json").await;
+    let list: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(list["services"].as_array().unwrap().len(), 3);
+    assert_eq!((&list["revision"], &list["next"]), (&json!(9), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_cursor_that_leads_to_itself_is_not_followed_for_ever() {
+    let page = fake::json("200 OK", &json!({"services": [{"name": "a"}], "next": "c"}));
+    let (ended, requests) = against(vec![page; 5], "services").await;
+    assert_eq!((ended.code, requests.len()), (ExitCode::SUCCESS, 2));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_list_exits_with_3() {
+    let (ended, _) = against(vec![fake::json("200 OK", &json!({"services": 3}))], "services").await;
+    assert_eq!(ended.code, ExitCode::from(3));
+    assert_eq!(ended.err, "rollcall: the answer of the server has no list of services\n");
+}
+
+#[tokio::test]
+async fn get_lists_instances_or_shows_one() {
+    let list = json!({"store": "s", "revision": 9, "instances": [instance()], "next": null});
+    let (ended, requests) = against(vec![fake::json("200 OK", &list)], "get web --passing --tag primary").await;
+    assert!(requests[0].starts_with("GET /v1/services/web?health=passing&tag=primary "), "{requests:?}");
+    for cell in ["10.0.0.7,fd00::7  8080", "critical  no ", "primary  check http is critical\n"] {
+        assert!(ended.out.contains(cell), "{cell} in {}", ended.out);
+    }
+    let (ended, _) = against(vec![fake::json("200 OK", &instance())], "get web i1").await;
+    let line = "check http        critical since 2026-01-01T00:00:00.000Z: status 500 \\u{1b}[2J\n";
+    assert!(ended.out.contains(line), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn status_shows_every_field() {
+    let status = json!({"version": "0.1.0", "counts": {"services": 2, "instances": 5}, "peers": []});
+    let (ended, _) = against(vec![fake::json("200 OK", &status)], "status").await;
+    assert_eq!(ended.out, "counts.instances  5\ncounts.services   2\npeers             -\nversion           0.1.0\n");
+}
+
+#[tokio::test]
+async fn a_refusal_exits_with_1_and_stays_on_one_line() {
+    let problem = json!({"title": "Name taken", "status": 409, "detail": "choose\nanother \u{1b}[31mid"});
+    let answer = fake::answer("409 Conflict", "application/problem+json", &problem.to_string());
+    let (ended, _) = against(vec![answer], "register web --id i1 --port 80").await;
+    let err = "rollcall: Name taken (409): choose\\nanother \\u{1b}[31mid\n".to_owned();
+    assert_eq!(ended, Ended { out: String::new(), err, code: ExitCode::from(1) });
+}
+
+#[test]
+fn nobody_there_exits_with_3() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let ended = rollcall("status", &[("ROLLCALL_HTTP_ADDR", &dead)]);
+    assert_eq!(ended.code, ExitCode::from(3));
+    assert!(ended.err.starts_with(&format!("rollcall: no server answered at {dead}: ")), "{}", ended.err);
+}
+
+#[test]
+fn check_config_shows_values_and_where_they_come_from() {
+    let ended = rollcall("check-config --demo --ttl 90s", &[("ROLLCALL_DNS", "::1")]);
+    assert_eq!(ended.err, "");
+    let rows: Vec<Vec<&str>> = ended.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    for row in [
+        ["ttl", "1m30s", "--ttl"],
+        ["dns", "[::1]:8600", "ROLLCALL_DNS"],
+        ["memory", "yes", "--demo"],
+        ["http", "127.0.0.1:8500", "default"],
+    ] {
+        assert!(rows.contains(&row.to_vec()), "{row:?} in {}", ended.out);
+    }
+    let json: Value = serde_json::from_str(&rollcall("check-config --memory --output json", &[]).out).unwrap();
+    assert_eq!(json["udp_payload"], json!({"value": 1232, "from": "default"}));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = rollcall(&format!("completions {shell}"), &[]);
+        assert!(ended.out.contains("check-config") && ended.out.contains("name-memory"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_heard_enough_is_no_failure() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let words = ["rollcall", "completions", "bash"].map(OsString::from);
+    let mut err = Vec::new();
+    let code = run(words, &|_| None, |_| ExitCode::SUCCESS, &mut Closed, &mut err);
+    assert_eq!((code, err), (ExitCode::SUCCESS, Vec::new()));
+}
