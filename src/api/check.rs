@@ -2,20 +2,21 @@
 
 use std::net::SocketAddr;
 
-use axum::http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
 use super::extract::{UniqueMap, escape_key};
 use super::problem::Problem;
 use super::registration::{duration, port};
-use crate::model::{CheckKind, CheckSpec, Duration, HttpCheck, HttpMethod, Label, StatusRanges, probe_bounds};
+use crate::model::{
+    CheckKind, CheckSpec, Duration, HttpCheck, HttpMethod, Label, RequestHeaders, RequestPath, RequestPathError,
+    StatusRanges, probe_bounds,
+};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RISE: i64 = 1;
 const FALL: i64 = 3;
-/// Request headers a check may add, and octets of a path or of the text that a body must contain.
-const HEADERS_MAX: usize = 16;
+/// Octets of the text that a body must contain.
 const TEXT_OCTETS_MAX: usize = 1024;
 
 /// The body of a check. Which fields there may be depends on its type.
@@ -109,15 +110,18 @@ impl CheckBody {
     fn http(self, at: &dyn Fn(&str) -> String) -> Result<HttpCheck, Problem> {
         let (path, target) = match (&self.path, &self.url) {
             (Some(_), Some(_)) => return Err(Problem::invalid(at("url"), "give `path` or `url`, not both")),
-            (Some(path), None) => (checked_path(path).ok_or_else(|| Problem::invalid(at("path"), PATH_FORM))?, None),
+            (Some(path), None) => {
+                let fault = |error: RequestPathError| Problem::invalid(at("path"), error.to_string());
+                (path.parse().map_err(fault)?, None)
+            }
             (None, Some(url)) => {
                 if self.port.is_some() {
                     return Err(Problem::invalid(at("port"), "the url has the port"));
                 }
-                let (path, target) = split_url(url).ok_or_else(|| Problem::invalid(at("url"), URL_FORM))?;
+                let (path, target) = split_url(url).map_err(|fault| Problem::invalid(at("url"), fault))?;
                 (path, Some(target))
             }
-            (None, None) => ("/".to_owned(), None),
+            (None, None) => (RequestPath::default(), None),
         };
         let method = match self.method.as_deref() {
             None | Some("GET") => HttpMethod::Get,
@@ -134,65 +138,29 @@ impl CheckBody {
                 return Err(Problem::invalid(at("expect_body"), "1 to 1,024 octets"));
             }
         }
+        let headers = RequestHeaders::new(self.headers.map(|map| map.0).unwrap_or_default()).map_err(|error| {
+            let name = error.name.map_or_else(String::new, |name| format!("/{}", escape_key(&name)));
+            Problem::invalid(at("headers") + &name, error.detail)
+        })?;
         Ok(HttpCheck {
             path,
             target,
             method,
-            headers: headers(self.headers.map(|map| map.0).unwrap_or_default(), at)?,
+            headers,
             expect_status: expect_status.unwrap_or_default(),
             expect_body: self.expect_body,
         })
     }
 }
 
-const PATH_FORM: &str = "a path begins with `/`, has no spaces or control characters and at most 1,024 octets";
 const URL_FORM: &str = "a url is `http://` with an IP address, perhaps a port, and a path; names are not looked up";
 
-/// A path and query that can stand in a request line.
-fn checked_path(path: &str) -> Option<String> {
-    let fits = path.starts_with('/')
-        && path.len() <= TEXT_OCTETS_MAX
-        && path.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#');
-    (fits && path.parse::<Uri>().is_ok()).then(|| path.to_owned())
-}
-
-fn split_url(url: &str) -> Option<(String, SocketAddr)> {
-    let rest = url.strip_prefix("http://")?;
+/// What a url asks for, and of whom.
+fn split_url(url: &str) -> Result<(RequestPath, SocketAddr), String> {
+    let rest = url.strip_prefix("http://").ok_or(URL_FORM)?;
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let target = authority.parse().ok().or_else(|| {
-        let host = authority.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(authority);
-        host.parse().ok().map(|ip| SocketAddr::new(ip, 80))
-    })?;
-    Some((checked_path(path)?, target))
-}
-
-/// Request headers that cannot change whom or what the request is for, nor where it ends.
-fn headers(pairs: Vec<(String, String)>, at: &dyn Fn(&str) -> String) -> Result<Vec<(String, String)>, Problem> {
-    const OURS: [&str; 9] = [
-        "host",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "keep-alive",
-    ];
-    if pairs.len() > HEADERS_MAX {
-        return Err(Problem::invalid(at("headers"), format!("at most {HEADERS_MAX} headers")));
-    }
-    for (name, value) in &pairs {
-        let pointer = format!("{}/{}", at("headers"), escape_key(name));
-        let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
-            return Err(Problem::invalid(pointer, "not the name of a header"));
-        };
-        if OURS.contains(&parsed.as_str()) {
-            return Err(Problem::invalid(pointer, "this header is the prober's own"));
-        }
-        if value.len() > TEXT_OCTETS_MAX || HeaderValue::from_str(value).is_err() {
-            return Err(Problem::invalid(pointer, "a value is at most 1,024 octets without line breaks or controls"));
-        }
-    }
-    Ok(pairs)
+    let host = authority.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(authority);
+    let target = authority.parse().or_else(|_| host.parse().map(|ip| SocketAddr::new(ip, 80)));
+    let path = path.parse().map_err(|error: RequestPathError| error.to_string())?;
+    Ok((path, target.map_err(|_| URL_FORM)?))
 }

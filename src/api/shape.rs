@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::Context;
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, State, Timestamp, Transport,
+    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
 };
 
 /// Any value as its text.
@@ -54,11 +54,11 @@ impl Serialize for PortsShape<'_> {
     }
 }
 
-struct HeadersShape<'a>(&'a [(String, String)]);
+struct HeadersShape<'a>(&'a RequestHeaders);
 
 impl Serialize for HeadersShape<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        serializer.collect_map(self.0.iter())
     }
 }
 
@@ -97,7 +97,7 @@ impl<'a> CheckShape<'a> {
         let http = match &spec.kind {
             CheckKind::Tcp => None,
             CheckKind::Http(http) => Some(HttpShape {
-                path: &http.path,
+                path: http.path.as_str(),
                 url: http.target.map(|target| format!("http://{target}{}", http.path)),
                 method: http.method.as_str(),
                 headers: HeadersShape(&http.headers),

@@ -43,7 +43,6 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 pub use checker::Checker;
-pub use http::{RequestRefused, check_request};
 pub use target::{TargetRefused, Targets};
 
 use threshold::Threshold;

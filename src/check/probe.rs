@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{RequestRefused, TargetRefused, http, tcp};
+use super::{TargetRefused, http, tcp};
 use crate::model::{CheckKind, CheckSpec, Duration, StatusRanges};
 
 /// What a probe found.
@@ -61,8 +61,6 @@ pub(super) enum Failure {
     BodyWithoutText,
     /// The check may not aim where it does, so nothing was sent.
     TargetRefused(TargetRefused),
-    /// The check describes a request that cannot be sent.
-    RequestRefused(RequestRefused),
 }
 
 impl Failure {
@@ -92,7 +90,6 @@ impl fmt::Display for Failure {
             Self::Status(status, expected) => write!(f, "status {status}, expected {expected}"),
             Self::BodyWithoutText => f.write_str("body does not contain the expected text"),
             Self::TargetRefused(refused) => refused.fmt(f),
-            Self::RequestRefused(refused) => refused.fmt(f),
         }
     }
 }

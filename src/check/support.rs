@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::model::{
     Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, Meta, Registration,
-    Revision, State, StatusRanges, Timestamp, Transport,
+    RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport,
 };
 
 /// A TCP check with the defaults of the API.
@@ -29,10 +29,10 @@ pub(super) fn tcp_check() -> CheckSpec {
 /// An HTTP check with the defaults of the API, adjusted.
 pub(super) fn http_check(adjust: impl FnOnce(&mut HttpCheck)) -> CheckSpec {
     let mut http = HttpCheck {
-        path: "/healthz".to_owned(),
+        path: "/healthz".parse().unwrap(),
         target: None,
         method: HttpMethod::Get,
-        headers: Vec::new(),
+        headers: RequestHeaders::default(),
         expect_status: StatusRanges::default(),
         expect_body: None,
     };

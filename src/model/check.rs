@@ -58,18 +58,127 @@ impl CheckKind {
 /// The request of an HTTP check and what is expected of the answer. Redirects are not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpCheck {
-    /// Path and query, beginning with `/`.
-    pub path: String,
+    /// What is asked for.
+    pub path: RequestPath,
     /// Another address to ask than the instance's own; `--check-allow` decides whether that is possible.
     pub target: Option<SocketAddr>,
     /// GET or HEAD.
     pub method: HttpMethod,
-    /// Further request headers, in the order given.
-    pub headers: Vec<(String, String)>,
+    /// Further request headers.
+    pub headers: RequestHeaders,
     /// Which statuses mean success.
     pub expect_status: StatusRanges,
     /// Text that the first 64 KiB of the body must contain.
     pub expect_body: Option<String>,
+}
+
+/// Path and query of a request, as they can stand in a request line: a check cannot make one request two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestPath(Box<str>);
+
+/// A text that is no path of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestPathError;
+
+impl fmt::Display for RequestPathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a path begins with `/` and is printable ASCII without space, `#`, `<`, `>`, quotation marks and backticks \
+             (write those as %20 and so on), at most 1,024 octets",
+        )
+    }
+}
+
+impl std::error::Error for RequestPathError {}
+
+impl RequestPath {
+    const OCTETS_MAX: usize = 1024;
+
+    /// The path and query as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for RequestPath {
+    fn default() -> Self {
+        Self("/".into())
+    }
+}
+
+impl FromStr for RequestPath {
+    type Err = RequestPathError;
+    fn from_str(text: &str) -> Result<Self, RequestPathError> {
+        let is_possible = |b: u8| matches!(b, 0x21..=0x7e) && !matches!(b, b'"' | b'#' | b'<' | b'>' | b'`');
+        let fits = text.starts_with('/') && text.len() <= Self::OCTETS_MAX && text.bytes().all(is_possible);
+        if fits { Ok(Self(text.into())) } else { Err(RequestPathError) }
+    }
+}
+
+impl fmt::Display for RequestPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Request headers that change neither whom a request is for nor where it ends, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestHeaders(Box<[(String, String)]>);
+
+/// What is wrong with a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHeadersError {
+    /// The name of the header at fault; none when there are too many.
+    pub name: Option<String>,
+    /// What to do about it.
+    pub detail: &'static str,
+}
+
+impl RequestHeaders {
+    const COUNT_MAX: usize = 16;
+    const VALUE_OCTETS_MAX: usize = 1024;
+    /// Say where a request goes and where it ends.
+    const OF_THE_PROBE: [&str; 9] = [
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "keep-alive",
+    ];
+
+    /// Headers from names and values.
+    ///
+    /// # Errors
+    /// The first header that HTTP cannot carry (RFC 9110 §5) or that is the probe's own.
+    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, RequestHeadersError> {
+        let pairs: Box<[(String, String)]> = pairs.into_iter().collect();
+        if pairs.len() > Self::COUNT_MAX {
+            return Err(RequestHeadersError { name: None, detail: "at most 16 headers" });
+        }
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        for (name, value) in &pairs {
+            let fault = |detail| Err(RequestHeadersError { name: Some(name.clone()), detail });
+            if name.is_empty() || name.len() > Self::VALUE_OCTETS_MAX || !name.bytes().all(is_token) {
+                return fault("not the name of a header");
+            }
+            if Self::OF_THE_PROBE.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+                return fault("this header is the prober's own");
+            }
+            if value.len() > Self::VALUE_OCTETS_MAX || value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+                return fault("a value is at most 1,024 octets without line breaks or controls");
+            }
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The headers, in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
 }
 
 /// The method of an HTTP check.
@@ -102,6 +211,8 @@ impl Default for StatusRanges {
 }
 
 impl StatusRanges {
+    const COUNT_MAX: usize = 16;
+
     /// Whether a status means success.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(low, high)| (*low..=*high).contains(&status))
@@ -114,7 +225,7 @@ pub struct StatusRangesError;
 
 impl fmt::Display for StatusRangesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("write statuses from 100 to 599 as \"200-299\" or \"200,204\"")
+        f.write_str("write statuses from 100 to 599 as \"200-299\" or \"200,204\", at most 16 of them")
     }
 }
 
@@ -128,9 +239,11 @@ impl FromStr for StatusRanges {
             let status = text.parse().map_err(|_| StatusRangesError)?;
             if digits && (100..=599).contains(&status) { Ok(status) } else { Err(StatusRangesError) }
         };
+        if text.split(',').count() > Self::COUNT_MAX {
+            return Err(StatusRangesError);
+        }
         let ranges = text
             .split(',')
-            .take(16)
             .map(|part| {
                 let part = part.trim();
                 let (low, high) = part.split_once('-').unwrap_or((part, part));
@@ -161,8 +274,47 @@ mod tests {
         let ranges: StatusRanges = "200-299, 304".parse().unwrap();
         assert!(ranges.contains(204) && ranges.contains(304) && !ranges.contains(302));
         assert_eq!(ranges.to_string(), "200-299,304");
-        for bad in ["", "2xx", "299-200", "99", "600", "200-", "+200"] {
+        let many = ["200"; 17].join(",");
+        for bad in ["", "2xx", "299-200", "99", "600", "200-", "+200", &many] {
             assert!(bad.parse::<StatusRanges>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn paths_are_what_a_request_line_can_carry() {
+        for good in ["/", "/healthz?deep=1", "/a%20b", "/{a}|", &format!("/{}", "a".repeat(1023))] {
+            assert_eq!(good.parse::<RequestPath>().unwrap().as_str(), good);
+        }
+        let long = format!("/{}", "a".repeat(1024));
+        for bad in
+            ["", "healthz", "http://10.0.0.1/", "/a b", "/a\r\nX: y", "/\0", "/a#b", "/?\"", "*", "/ä", "/\x7f", &long]
+        {
+            assert!(bad.parse::<RequestPath>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn headers_cannot_make_one_request_two() {
+        let headers = |name: &str, value: &str| RequestHeaders::new([(name.to_owned(), value.to_owned())]);
+        assert!(headers("X-Token", "a b\tä").is_ok());
+        for (name, value, fault) in [
+            ("", "x", "not the name"),
+            ("a b", "x", "not the name"),
+            ("a\r\nb", "x", "not the name"),
+            ("ä", "x", "not the name"),
+            ("a", "x\r\nHost: y", "line breaks"),
+            ("a", "\0", "line breaks"),
+            ("a", "\x7f", "line breaks"),
+            ("a", &"x".repeat(1025), "1,024 octets"),
+            ("Host", "x", "prober's own"),
+            ("content-length", "5", "prober's own"),
+            ("Transfer-Encoding", "chunked", "prober's own"),
+            ("connection", "keep-alive", "prober's own"),
+        ] {
+            let error = headers(name, value).unwrap_err();
+            assert!(error.name.as_deref() == Some(name) && error.detail.contains(fault), "{error:?}");
+        }
+        let many = (0..17).map(|n| (format!("x-{n}"), String::new()));
+        assert_eq!(RequestHeaders::new(many).unwrap_err().name, None);
     }
 }

@@ -11,7 +11,10 @@ mod name;
 mod revision;
 mod time;
 
-pub use check::{CheckKind, CheckSpec, HttpCheck, HttpMethod, StatusRanges, StatusRangesError, probe_bounds};
+pub use check::{
+    CheckKind, CheckSpec, HttpCheck, HttpMethod, RequestHeaders, RequestHeadersError, RequestPath, RequestPathError,
+    StatusRanges, StatusRangesError, probe_bounds,
+};
 pub use duration::{Duration, DurationError, Ttl};
 pub use instance::{
     Addresses, CheckState, Health, INSTANCE_LIMITS, Instance, InstanceLimits, Meta, MetaError, Registration, State,
