@@ -277,7 +277,7 @@ impl Checker {
             if let Ok(committed) = result {
                 check.settle(health, committed.revision);
                 self.metrics.turned(health);
-                tracing::info!(
+                tracing::debug!(
                     service.name = %check.instance.service,
                     instance.id = %check.instance.id,
                     check.name = %check.spec().name,
