@@ -1,22 +1,25 @@
 //! Accepting HTTP connections, with limits that one client cannot use up for all.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::Peer;
-use crate::net::{BindError, ConnectionLimits, Connections, Slot, tcp_listener};
+use crate::net::{BindError, ConnectionLimits, Connections, Pace, Paced, Slot, tcp_listener};
 
 /// Octets of a request's head.
 const HEAD_OCTETS_MAX: usize = 32 << 10;
@@ -28,11 +31,17 @@ pub struct Settings {
     pub connections: ConnectionLimits,
     /// How long the head of a request may take to arrive, and a connection to be without one.
     pub head_within: Duration,
+    /// How fast a client must take its answer, which is in memory until it has.
+    pub pace: Pace,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connections: ConnectionLimits { per_client: 4096, total: 8192 }, head_within: Duration::from_secs(30) }
+        Self {
+            connections: ConnectionLimits { per_client: 4096, total: 8192 },
+            head_within: Duration::from_secs(30),
+            pace: Pace { patience: Duration::from_secs(10), octets_per_second: 64 << 10 },
+        }
     }
 }
 
@@ -97,6 +106,66 @@ async fn accept(
     conversations.join_all().await;
 }
 
+/// What a connection is busy with. It is idle, and may be closed to make room, when it is busy with neither.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct WorkOf {
+    /// From the head of a request to the last frame of its answer.
+    answering: bool,
+    /// From the first octet written to the last one taken by the kernel.
+    writing: bool,
+}
+
+struct Work {
+    slot: Slot,
+    of: Mutex<WorkOf>,
+}
+
+impl Work {
+    fn change(&self, edit: impl FnOnce(&mut WorkOf)) {
+        let mut of = self.of.lock();
+        let was_idle = *of == WorkOf::default();
+        edit(&mut of);
+        match (was_idle, *of == WorkOf::default()) {
+            (true, false) => self.slot.busy(),
+            (false, true) => self.slot.idle(),
+            _ => {}
+        }
+    }
+}
+
+/// Held for as long as an answer is being made, to its last frame.
+struct Answering(Arc<Work>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.change(|of| of.answering = false);
+    }
+}
+
+/// The body of an answer, which its connection is busy with.
+struct Answer {
+    body: Body,
+    #[expect(dead_code, reason = "held until the body is dropped")]
+    answering: Answering,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
@@ -106,20 +175,21 @@ async fn converse(
     mut closing: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let slot = Arc::new(slot);
+    let work = Arc::new(Work { slot, of: Mutex::default() });
     let service = service_fn({
-        let slot = slot.clone();
+        let work = work.clone();
         move |request: Request<Incoming>| {
-            let (mut router, slot) = (router.clone(), slot.clone());
+            let mut router = router.clone();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
-            async move {
-                slot.busy();
-                let response = router.call(request).await;
-                slot.idle();
-                response
-            }
+            work.change(|of| of.answering = true);
+            let answering = Answering(work.clone());
+            async move { router.call(request).await.map(|response| response.map(|body| Answer { body, answering })) }
         }
+    });
+    let stream = Paced::new(stream, settings.pace, {
+        let work = work.clone();
+        move |is| work.change(|of| of.writing = is)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,7 +199,7 @@ async fn converse(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = slot.evicted() => return,
+        () = work.slot.evicted() => return,
         () = crate::net::closing(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await

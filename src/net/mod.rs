@@ -2,9 +2,11 @@
 
 mod bind;
 mod connections;
+mod paced;
 
 pub use bind::{BindError, local_addresses, tcp_listener, udp_socket};
 pub use connections::{ConnectionLimits, Connections, Slot};
+pub use paced::{Pace, Paced};
 
 /// Waits until a server is told to close, or nobody is left who could tell it.
 pub async fn closing(signal: &mut tokio::sync::watch::Receiver<bool>) {
