@@ -179,7 +179,8 @@ pub(super) async fn renew(
     no_body(request).await?;
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
-        return Err(Problem::no_instance());
+        let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
+        return Err(if has_lapsed { Problem::lapsed(&["its own lease".into()]) } else { Problem::no_instance() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;

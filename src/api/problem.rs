@@ -179,6 +179,12 @@ impl Problem {
             Refusal::LeaseGone(_) => {
                 (StatusCode::CONFLICT, "lease-gone", "The lease is not alive", "grant another and register on that")
             }
+            Refusal::LeaseNotShared(_) => (
+                StatusCode::CONFLICT,
+                "lease-not-shared",
+                "The lease is another instance's own",
+                "grant one at /v1/leases and register both on that",
+            ),
             Refusal::Precondition { .. } => (
                 StatusCode::PRECONDITION_FAILED,
                 "precondition-failed",

@@ -179,6 +179,8 @@ pub enum Refusal {
     NoInstance,
     /// The lease is unknown, revoked or lapsed.
     LeaseGone(LeaseId),
+    /// The lease is another instance's own, and ends with that.
+    LeaseNotShared(LeaseId),
     /// The precondition does not hold.
     Precondition {
         /// The instance's last change, when it exists.
@@ -204,6 +206,7 @@ impl fmt::Display for Refusal {
             Self::NameTooLong(name) => write!(f, "the name {name} would be longer than 255 octets"),
             Self::NoInstance => f.write_str("there is no such instance"),
             Self::LeaseGone(id) => write!(f, "lease {id} is not alive"),
+            Self::LeaseNotShared(id) => write!(f, "lease {id} is another instance's own"),
             Self::Precondition { current: None } => f.write_str("the instance does not exist"),
             Self::Precondition { current: Some(current) } => write!(f, "the instance is at revision {current}"),
             Self::StaleGeneration { current } => write!(f, "generation {current} is registered already"),

@@ -62,6 +62,22 @@ fn check_id(registry: &Registry, service: &ServiceName, id: &InstanceId) -> Resu
     }
 }
 
+/// Whether the names that labels make with a service are short enough (RFC 1035 §2.3.4).
+pub(super) fn check_lengths<'a>(
+    limits: &Limits,
+    service: &ServiceName,
+    labels: impl Iterator<Item = &'a Label>,
+) -> Result<(), Refusal> {
+    // The longest are the DNS-SD name `<id>._<first>._tcp.<group>` and the named port `_<port>._tcp.<service>`.
+    let rest = "._tcp".len() + service.wire_octets() + limits.zone_octets;
+    match labels.max_by_key(|label| label.as_str().len()) {
+        Some(longest) if longest.as_str().len() + 2 + rest > 255 => {
+            Err(Refusal::NameTooLong(format!("{longest}.{service}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks tags, which may come later than the registration they belong to.
 pub(super) fn check_tags(
     registry: &Registry,
@@ -84,7 +100,7 @@ pub(super) fn check_tags(
     Ok(())
 }
 
-/// Whether every DNS name that a registration makes is free, and short enough (RFC 1035 §2.3.4).
+/// Whether every DNS name that a registration makes is free, and short enough.
 ///
 /// # Errors
 /// [`Refusal::NameTaken`] and [`Refusal::NameTooLong`].
@@ -95,13 +111,8 @@ pub(super) fn check(
     id: &InstanceId,
     registration: &Registration,
 ) -> Result<(), Refusal> {
-    // The longest are the DNS-SD name `<id>._<first>._tcp.<group>` and the named port `_<port>._tcp.<service>`.
-    let rest = "._tcp".len() + service.wire_octets() + limits.zone_octets;
-    let longest_label = registration.tags.iter().chain([id]).map(|l| l.as_str().len() + 2);
-    let longest_port = registration.ports.iter().map(|(port, _)| port.as_str().len() + 2);
-    if longest_label.chain(longest_port).max().unwrap_or(0) + rest > 255 {
-        return Err(Refusal::NameTooLong(format!("{id}.{service}")));
-    }
+    let ports = registration.ports.iter().map(|(port, _)| port);
+    check_lengths(limits, service, registration.tags.iter().chain([id]).chain(ports))?;
     if registry.registered(service).is_none() {
         check_service(registry, limits, service)?;
     }

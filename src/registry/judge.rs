@@ -136,8 +136,8 @@ impl Registry {
     /// Judges a change of what may be changed without registering again.
     ///
     /// # Errors
-    /// [`Refusal::NoInstance`], [`Refusal::Precondition`], [`Refusal::NameTaken`].
-    pub fn judge_amend(&self, amendment: &Amendment) -> Result<Judgement, Refusal> {
+    /// [`Refusal::NoInstance`], [`Refusal::Precondition`], [`Refusal::NameTaken`], [`Refusal::NameTooLong`].
+    pub fn judge_amend(&self, amendment: &Amendment, limits: &Limits) -> Result<Judgement, Refusal> {
         let Amendment { service, id, state, weight, tags, meta, precondition } = amendment;
         let before = self.instance(service, id.as_str()).ok_or(Refusal::NoInstance)?;
         check_precondition(*precondition, Some(before))?;
@@ -145,6 +145,7 @@ impl Registry {
         after.state = state.unwrap_or(after.state);
         after.registration.weight = weight.unwrap_or(after.registration.weight);
         if let Some(tags) = tags {
+            conflict::check_lengths(limits, service, tags.iter())?;
             conflict::check_tags(self, service, id, tags)?;
             after.registration.tags = tags.clone();
         }

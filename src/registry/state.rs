@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::change::{Batch, Change};
-use crate::model::{Instance, Revision, ServiceName, Timestamp, Transport};
+use super::change::{Batch, Cause, Change};
+use crate::model::{Instance, InstanceId, Revision, ServiceName, Timestamp, Transport};
+
+/// Instances of one service that are remembered as lapsed.
+const LAPSED_MAX: usize = 1_000;
 
 /// A service: its instances now, and which of its names are remembered.
 #[derive(Debug, Clone)]
@@ -17,13 +20,22 @@ pub struct Service {
     answered: usize,
     /// When the last instance of a transport left, for a name that is remembered; by [`Transport`].
     left: [Option<Timestamp>; 2],
+    /// Instances that are gone because their own lease ended, latest last; at most [`LAPSED_MAX`].
+    lapsed: Vec<InstanceId>,
     /// The last change that touched it.
     revision: Revision,
 }
 
 impl Service {
     fn new(name: ServiceName) -> Self {
-        Self { name, instances: Vec::new(), answered: 0, left: [None; 2], revision: Revision::default() }
+        Self {
+            name,
+            instances: Vec::new(),
+            answered: 0,
+            left: [None; 2],
+            lapsed: Vec::new(),
+            revision: Revision::default(),
+        }
     }
 
     /// Its name.
@@ -66,6 +78,11 @@ impl Service {
         self.left[transport as usize]
     }
 
+    /// Whether an instance was here last on a lease of its own that has ended. Known for as long as the service is.
+    pub fn has_lapsed(&self, id: &InstanceId) -> bool {
+        self.lapsed.contains(id)
+    }
+
     fn position(&self, id: &str) -> Result<usize, usize> {
         self.instances.binary_search_by(|instance| instance.id.as_str().cmp(id))
     }
@@ -83,6 +100,7 @@ impl Service {
 
     fn put(&mut self, instance: Arc<Instance>, at: Timestamp) {
         let transport = instance.registration.protocol;
+        self.lapsed.retain(|id| *id != instance.id);
         self.answered += usize::from(instance.answered());
         match self.position(instance.id.as_str()) {
             Ok(position) => {
@@ -95,9 +113,16 @@ impl Service {
         self.left[transport as usize] = None;
     }
 
-    fn remove(&mut self, id: &str, at: Timestamp) {
+    fn remove(&mut self, id: &str, cause: Cause, at: Timestamp) {
         if let Ok(position) = self.position(id) {
             let before = self.instances.remove(position);
+            let has_lapsed = matches!(cause, Cause::Expired | Cause::Revoked);
+            if has_lapsed && before.lease.is_some_and(|lease| lease.own) {
+                if self.lapsed.len() == LAPSED_MAX {
+                    self.lapsed.remove(0);
+                }
+                self.lapsed.push(before.id.clone());
+            }
             self.answered -= usize::from(before.answered());
             self.remember(before.registration.protocol, at);
         }
@@ -187,7 +212,7 @@ impl Registry {
             let (instances, answered) = (service.instances.len(), service.answered);
             match change {
                 Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
-                Change::Gone { instance, .. } => service.remove(instance.id.as_str(), batch.at),
+                Change::Gone { instance, cause } => service.remove(instance.id.as_str(), *cause, batch.at),
                 Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
             }
             service.revision = batch.revision;

@@ -75,7 +75,9 @@ impl Ledger {
     pub(super) fn decide(&self, command: &Command, now: Moment) -> Result<Decision, Refusal> {
         match command {
             Command::Register(register) => self.decide_register(register, now),
-            Command::Amend(amendment) => self.registry.judge_amend(amendment).map(|j| self.decided(j, now)),
+            Command::Amend(amendment) => {
+                self.registry.judge_amend(amendment, &self.settings.limits).map(|j| self.decided(j, now))
+            }
             Command::Deregister { service, id, precondition } => {
                 self.registry.judge_deregister(service, id, *precondition).map(|j| self.decided(j, now))
             }
@@ -121,6 +123,10 @@ impl Ledger {
                 let lease = self.leases.get(id, now).ok_or(Refusal::LeaseGone(id))?;
                 // An instance that names its own lease keeps it as its own.
                 let own = own.is_some_and(|own| own.id == id);
+                // Its end with the other would leave this one listed without any.
+                if !own && self.is_own(id) {
+                    return Err(Refusal::LeaseNotShared(id));
+                }
                 (Some(InstanceLease { id, ttl: lease.ttl, own }), None)
             }
         };
@@ -128,6 +134,13 @@ impl Ledger {
         let mut decision = self.decided(judgement, now);
         decision.leases.extend(edit);
         Ok(decision)
+    }
+
+    /// Whether a lease was granted for one instance alone, which is then the only one on it.
+    fn is_own(&self, lease: LeaseId) -> bool {
+        let owner = self.leases.members(lease).next();
+        let owner = owner.and_then(|(service, id)| self.registry.instance(service, id.as_str()));
+        owner.and_then(|owner| owner.lease).is_some_and(|lease| lease.own)
     }
 
     fn departures(&self, lease: LeaseId, cause: Cause) -> Vec<Change> {
