@@ -1,13 +1,19 @@
-//! Reading requests: bodies within their limits, parameters, preconditions, names in paths.
+//! Reading requests: bodies within their limits, parameters, preconditions, names in paths. What axum would refuse in
+//! words of its own is refused here by a problem document.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 
 use super::problem::Problem;
 use crate::model::{InstanceId, Revision, ServiceName};
@@ -42,13 +48,12 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>, octets_max
     }
     let octets = octets(request.into_body(), octets_max).await?;
     let mut deserializer = serde_json::Deserializer::from_slice(&octets);
-    let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
-        let error = error.into_inner();
-        if error.is_data() {
-            Problem::invalid(pointer, error.to_string())
-        } else {
-            Problem::not_json(error.to_string())
+        // The first value at fault may stand in front of something that is no JSON at all.
+        match serde_json::from_slice::<Json>(&octets) {
+            Ok(Json) => Problem::invalid(pointer, error.into_inner().to_string()),
+            Err(error) => Problem::not_json(error.to_string()),
         }
     })?;
     deserializer.end().map_err(|error| Problem::not_json(error.to_string()))?;
@@ -82,6 +87,69 @@ pub(super) fn escape_key(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// Any JSON that nests no deeper than bodies may; what it says is dropped.
+struct Json;
+
+impl<'de> serde::Deserialize<'de> for Json {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Anything;
+        impl<'de> Visitor<'de> for Anything {
+            type Value = Json;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Json, E> {
+                Ok(Json)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
+                Ok(Json)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
+                Ok(Json)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Json, E> {
+                Ok(Json)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+                Ok(Json)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Json, E> {
+                Ok(Json)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+                while seq.next_element::<Json>()?.is_some() {}
+                Ok(Json)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+                while map.next_entry::<Json, Json>()?.is_some() {}
+                Ok(Json)
+            }
+        }
+        deserializer.deserialize_any(Anything)
+    }
+}
+
+/// A value that stands as an object. Derived readers take an array of the fields in their order as well, which nobody
+/// means and everybody would have to keep working.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Object<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: serde::Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
 /// An object whose keys are all different: a second value for a key is refused rather than lost.
 #[derive(Debug)]
 pub(super) struct UniqueMap<T>(pub(super) Vec<(String, T)>);
@@ -98,7 +166,7 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for UniqueMap<T> {
                 let mut pairs = std::collections::BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, T>()? {
                     if pairs.contains_key(&key) {
-                        return Err(serde::de::Error::custom("a key stands twice"));
+                        return Err(serde::de::Error::custom(format_args!("the key {key:?} stands twice")));
                     }
                     pairs.insert(key, value);
                 }
@@ -109,15 +177,37 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for UniqueMap<T> {
     }
 }
 
+/// The names in a path, decoded once.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|names| Self(names.0)).map_err(|_| Problem::bad_request("the path is not UTF-8, percent-encoded"))
+    }
+}
+
+/// Refuses every parameter, for routes that have none.
+pub(super) async fn no_params(params: Params, request: Request<Body>, next: Next) -> Result<Response, Problem> {
+    params.finish()?;
+    Ok(next.run(request).await)
+}
+
 /// The parameters of a query. What no route takes is refused, so that a slip of the pen is noticed.
 #[derive(Debug)]
 pub(super) struct Params(Vec<(String, String)>);
 
-impl Params {
-    pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
-        Self(pairs)
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|pairs| Self(pairs.0)).map_err(|_| Problem::bad_request("the query is not a list of parameters"))
     }
+}
 
+impl Params {
     /// All values of a parameter.
     pub(super) fn take_all(&mut self, name: &str) -> Vec<String> {
         let (taken, rest) = std::mem::take(&mut self.0).into_iter().partition(|(key, _)| key == name);
@@ -158,7 +248,12 @@ pub(super) fn instance_id(text: &str) -> Result<InstanceId, Problem> {
 
 /// What `If-Match` and `If-None-Match` ask for.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
-    let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    // Lists of tags, in one header or in several, are more than anybody needs here.
+    let value = |name| match headers.get_all(name).iter().collect::<Vec<_>>()[..] {
+        [] => None,
+        [value] => Some(value.to_str().unwrap_or_default().trim()),
+        _ => Some("several"),
+    };
     match (value(header::IF_MATCH), value(header::IF_NONE_MATCH)) {
         (None, None) => Ok(Precondition::None),
         (None, Some("*")) => Ok(Precondition::Absent),

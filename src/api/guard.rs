@@ -32,8 +32,10 @@ fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
 /// Refuses what no route should see, and completes what routes answer.
 pub(super) async fn guard(State(context): State<Arc<Context>>, request: Request<Body>, next: Next) -> Response {
     let headers = request.headers();
-    let mut response = if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
-        Problem::bad_request("HTTP/1.1 needs a Host header").into_response()
+    context.pins.expire();
+    let hosts = headers.get_all(header::HOST).iter().count();
+    let mut response = if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        Problem::bad_request("HTTP/1.1 needs one Host header").into_response()
     } else if is_foreign(request.method(), headers) {
         Problem::foreign_origin().into_response()
     } else {

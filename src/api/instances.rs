@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::extract::{instance_id, json, no_body, precondition, service_name};
+use super::extract::{Path, instance_id, json, no_body, precondition, service_name};
 use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody, meta, state, tags, weight};
 use super::shape::{InstanceShape, LeaseShape};

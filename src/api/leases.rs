@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::extract::{json, no_body};
+use super::extract::{Path, json, no_body};
 use super::problem::Problem;
 use super::registration::lease_ttl;
 use super::shape::LeaseShape;
@@ -84,10 +84,17 @@ pub(super) async fn renew_many(
     if body.ids.len() > RENEWALS_MAX {
         return Err(Problem::invalid("/ids", format!("at most {RENEWALS_MAX} leases in one call")));
     }
-    let known: Vec<LeaseId> = body.ids.iter().filter_map(|id| id.parse().ok()).collect();
-    let renewed: Vec<Lease> = context.renew_all(&known).await?.into_iter().flatten().collect();
-    let lapsed: Vec<String> =
-        body.ids.into_iter().filter(|id| !renewed.iter().any(|lease| lease.id.to_string() == *id)).collect();
+    // A text that names no lease is not alive either.
+    let (named, mut lapsed): (Vec<String>, Vec<String>) =
+        body.ids.into_iter().partition(|id| id.parse::<LeaseId>().is_ok());
+    let ids: Vec<LeaseId> = named.iter().filter_map(|id| id.parse().ok()).collect();
+    let mut renewed = Vec::with_capacity(ids.len());
+    for (id, lease) in named.into_iter().zip(context.renew_all(&ids).await?) {
+        match lease {
+            Some(lease) => renewed.push(lease),
+            None => lapsed.push(id),
+        }
+    }
     if !lapsed.is_empty() {
         return Err(Problem::lapsed(&lapsed));
     }

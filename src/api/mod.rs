@@ -106,9 +106,10 @@ impl Context {
 
 /// The routes over a context. A request carries a [`Peer`] among its extensions.
 pub fn router(context: Arc<Context>) -> Router {
-    Router::new()
+    let with_params = Router::new()
         .route("/v1/services", get(services::list).delete(services::deregister_under))
-        .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
+        .route("/v1/services/{service}", get(services::instances).delete(services::deregister));
+    let without_params = Router::new()
         .route("/v1/services/{service}/instances", post(instances::register_chosen))
         .route(
             "/v1/services/{service}/instances/{id}",
@@ -120,9 +121,15 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))
         .route("/v1/leases/{id}/renew", post(leases::renew))
         .route("/v1/status", get(status::status))
+        .route_layer(axum::middleware::from_fn(extract::no_params));
+    // Whoever looks after a node may add parameters of their own.
+    let for_machines = Router::new()
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
-        .route("/metrics", get(status::metrics))
+        .route("/metrics", get(status::metrics));
+    with_params
+        .merge(without_params)
+        .merge(for_machines)
         .fallback(|| async { Problem::no_route() })
         .method_not_allowed_fallback(|| async { Problem::no_method() })
         .layer(axum::middleware::from_fn_with_state(context.clone(), guard::guard))

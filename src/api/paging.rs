@@ -28,10 +28,16 @@ const PINNED_FOR: Duration = Duration::from_secs(60);
 pub struct Pins(Mutex<VecDeque<(Instant, Arc<Registry>)>>);
 
 impl Pins {
+    /// Lets go of views that nobody came back for. Every request asks for it, so that none stays for ever.
+    pub(super) fn expire(&self) {
+        let now = Instant::now();
+        self.0.lock().retain(|(pinned, _)| now - *pinned < PINNED_FOR);
+    }
+
     fn pin(&self, view: &Arc<Registry>) {
         let now = Instant::now();
         let mut pins = self.0.lock();
-        pins.retain(|(pinned, other)| now - *pinned < PINNED_FOR && other.revision() != view.revision());
+        pins.retain(|(_, other)| other.revision() != view.revision());
         if pins.len() == PINS_MAX {
             pins.pop_front();
         }

@@ -35,16 +35,36 @@ struct Document<'a> {
     nearest: Option<&'a str>,
 }
 
+/// Octets of a detail or a pointer, which may repeat what was sent.
+const REPEATED_OCTETS_MAX: usize = 1_000;
+
+/// A text as far as it is short, with control characters escaped: a problem ends in terminals and logs.
+fn presentable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(REPEATED_OCTETS_MAX));
+    for c in text.chars() {
+        if shown.len() >= REPEATED_OCTETS_MAX {
+            shown.push('…');
+            break;
+        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
+        let detail = presentable(&detail.into());
         Self(Box::new(Parts { status, kind, title, detail, pointer: None, nearest: None, headers: Vec::new() }))
     }
 
-    /// Names the field at fault by a JSON pointer (RFC 6901).
+    /// Names the field at fault by a JSON pointer (RFC 6901), or what holds it when its key is too long to repeat.
     #[must_use]
     pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.0.pointer = Some(pointer.into());
+        let mut pointer = pointer.into();
+        while pointer.len() > REPEATED_OCTETS_MAX {
+            pointer.truncate(pointer.rfind('/').unwrap_or(0));
+        }
+        self.0.pointer = Some(pointer);
         self
     }
 

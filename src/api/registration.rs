@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::check::CheckBody;
-use super::extract::{UniqueMap, escape_key};
+use super::extract::{Object, UniqueMap, escape_key};
 use super::problem::Problem;
 use crate::model::{
     Addresses, CheckSpec, Duration, Health, INSTANCE_LIMITS, Label, Lease, LeaseId, Meta, Registration, State,
@@ -30,7 +30,7 @@ pub(super) struct RegistrationBody {
     https: Option<bool>,
     lease_ttl: Option<String>,
     lease: Option<String>,
-    checks: Option<Vec<CheckBody>>,
+    checks: Option<Vec<Object<CheckBody>>>,
     initial_health: Option<String>,
     evict_after: Option<String>,
     generation: Option<u64>,
@@ -147,12 +147,12 @@ pub(super) fn meta(pairs: UniqueMap<String>) -> Result<Meta, Problem> {
     })
 }
 
-fn checks(bodies: Vec<CheckBody>) -> Result<Vec<CheckSpec>, Problem> {
+fn checks(bodies: Vec<Object<CheckBody>>) -> Result<Vec<CheckSpec>, Problem> {
     if bodies.len() > INSTANCE_LIMITS.checks {
         return Err(Problem::invalid("/checks", format!("at most {} checks", INSTANCE_LIMITS.checks)));
     }
     let mut checks: Vec<CheckSpec> = Vec::with_capacity(bodies.len());
-    for (position, body) in bodies.into_iter().enumerate() {
+    for (position, Object(body)) in bodies.into_iter().enumerate() {
         let check = body.into_spec(position)?;
         if checks.iter().any(|other| other.name == check.name) {
             let detail = format!("two checks are called {}; give them different names", check.name);

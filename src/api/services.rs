@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use super::extract::{Params, no_body, service_name};
+use super::extract::{Params, Path, no_body, service_name};
 use super::paging::Page;
 use super::problem::Problem;
 use super::shape::InstanceShape;
@@ -44,11 +44,7 @@ fn listed<T: Serialize>(page: &Page, list: &ListShape<'_, T>) -> Response {
 }
 
 /// `GET /v1/services`
-pub(super) async fn list(
-    State(context): State<Arc<Context>>,
-    Query(query): Query<Vec<(String, String)>>,
-) -> Result<Response, Problem> {
-    let mut params = Params::new(query);
+pub(super) async fn list(State(context): State<Arc<Context>>, mut params: Params) -> Result<Response, Problem> {
     let group = params.take("under")?.map(|text| service_name(&text)).transpose()?;
     let page = Page::take(&mut params, &context.view, &context.pins)?;
     params.finish()?;
@@ -78,10 +74,9 @@ pub(super) async fn list(
 pub(super) async fn instances(
     State(context): State<Arc<Context>>,
     Path(service): Path<String>,
-    Query(query): Query<Vec<(String, String)>>,
+    mut params: Params,
 ) -> Result<Response, Problem> {
     let service = service_name(&service)?;
-    let mut params = Params::new(query);
     let answered_only = match params.take("health")?.as_deref() {
         None | Some("any") => false,
         Some("passing") => true,
@@ -121,9 +116,11 @@ async fn deregister_all(context: &Context, scope: Scope) -> Result<Response, Pro
 pub(super) async fn deregister(
     State(context): State<Arc<Context>>,
     Path(service): Path<String>,
+    params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let service = service_name(&service)?;
+    params.finish()?;
     no_body(request).await?;
     deregister_all(&context, Scope::Service(service)).await
 }
@@ -131,10 +128,9 @@ pub(super) async fn deregister(
 /// `DELETE /v1/services?under=payments`
 pub(super) async fn deregister_under(
     State(context): State<Arc<Context>>,
-    Query(query): Query<Vec<(String, String)>>,
+    mut params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let mut params = Params::new(query);
     let group = params.take("under")?;
     params.finish()?;
     no_body(request).await?;
