@@ -8,8 +8,8 @@ use super::command::{Amendment, IdChoice, Observation, Outcome, Precondition, Re
 use super::conflict;
 use super::state::Registry;
 use crate::model::{
-    CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, ServiceSettings, State,
-    Timestamp,
+    CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, ServiceSettings,
+    State, Timestamp,
 };
 
 /// What a registry may hold, and the names it does not own.

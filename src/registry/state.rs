@@ -24,7 +24,14 @@ pub struct Service {
 
 impl Service {
     fn new(name: ServiceName) -> Self {
-        Self { name, instances: Vec::new(), answered: 0, left: [None; 2], settings: None, revision: Revision::default() }
+        Self {
+            name,
+            instances: Vec::new(),
+            answered: 0,
+            left: [None; 2],
+            settings: None,
+            revision: Revision::default(),
+        }
     }
 
     /// Its name.
