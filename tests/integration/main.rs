@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where")]
 
 mod layers;
+mod process;
 mod scenarios;
 mod store;
 mod support;
+mod system;
