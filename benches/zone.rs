@@ -13,7 +13,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 use rollcall::model::{Addresses, Health, Instance, Meta, Registration, Revision, State, Timestamp, Transport, Ttl};
 use rollcall::registry::{Batch, Cause, Change, Registry};
-use rollcall::zone::{Publisher, Question, Settings, Zone};
+use rollcall::zone::{Detail, Publisher, Question, Settings, Zone};
 use tokio::time::Instant;
 
 const SIZES: [usize; 3] = [100, 10_000, 100_000];
@@ -74,6 +74,7 @@ impl World {
             name: "svc.internal".parse().unwrap(),
             ttl: Ttl::new("5s".parse().unwrap()).unwrap(),
             name_server: vec!["127.0.0.1".parse().unwrap()],
+            reverse: Vec::new(),
             serial: 1,
         });
         publisher.publish_all(&registry);
@@ -86,7 +87,15 @@ impl World {
         let names: Vec<Name> = (0..1024).map(|n| Name::from_ascii(name(n * 7919 % self.services)).unwrap()).collect();
         let started = Instant::now();
         for turn in 0..QUESTIONS {
-            let question = Question { name: &names[turn % names.len()], record_type, room: 1200, turn };
+            let question = Question {
+                name: &names[turn % names.len()],
+                record_type,
+                client: [127, 0, 0, 1].into(),
+                detail: Detail::None,
+                room: 1200,
+                last_resort: false,
+                turn,
+            };
             let answer = black_box(self.zone.answer(black_box(&question)));
             assert_eq!(answer.rcode, rcode);
         }

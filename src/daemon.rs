@@ -27,6 +27,8 @@ use crate::{api, check, demo, dns, replica, store, view, zone};
 const INSTANCES_MAX: usize = 2_000_000;
 /// Names remembered after their last instance has left.
 const REMEMBERED_NAMES_MAX: usize = 100_000;
+/// Services with settings of their own.
+const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl Daemon {
             name: config.zone.clone(),
             ttl: config.ttl,
             name_server: name_server_addresses(&config, &dns_addresses),
+            reverse: config.reverse.clone(),
             serial: (Timestamp::now().as_millis() / 1000) as u32,
         });
         let live = publisher.zone();
@@ -217,6 +220,7 @@ fn store_settings(config: &Config) -> store::Settings {
         instances: INSTANCES_MAX,
         leases: INSTANCES_MAX,
         remembered_names: REMEMBERED_NAMES_MAX,
+        configured: CONFIGURED_SERVICES_MAX,
         zone_octets: config.zone.wire_octets(),
         reserved: [name_server].into(),
     };

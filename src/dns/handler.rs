@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::message::{HEADER_OCTETS, Triage, bare_opt, error_reply, has_opt, triage};
 use super::{Counters, Protocol, metrics};
-use crate::zone::{Answer, ExtendedError, Question, Zone};
+use crate::zone::{Answer, Detail, ExtendedError, Question, Zone};
 
 /// The smallest reply every client takes over UDP (RFC 1035 §4.2.1), and the most a TCP message holds.
 const UDP_OCTETS_MIN: u16 = 512;
@@ -110,6 +110,9 @@ impl Handler {
             name: query.original().name(),
             record_type: query.query_type(),
             room: usize::from(limit).saturating_sub(taken),
+            client: request.src().ip(),
+            detail: if edns.is_some() { Detail::Counts } else { Detail::None },
+            last_resort: !over_udp,
             turn: turn(),
         };
         let mut decision = decision(self.zone.answer(&question));

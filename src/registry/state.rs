@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::change::{Batch, Cause, Change};
-use crate::model::{Instance, InstanceId, Revision, ServiceName, Timestamp, Transport};
+use crate::model::{Instance, InstanceId, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
 
 /// Instances of one service that are remembered as lapsed.
 const LAPSED_MAX: usize = 1_000;
@@ -22,6 +22,7 @@ pub struct Service {
     left: [Option<Timestamp>; 2],
     /// Instances that are gone because their own lease ended, latest last; at most [`LAPSED_MAX`].
     lapsed: Vec<InstanceId>,
+    settings: Option<Arc<ServiceSettings>>,
     /// The last change that touched it.
     revision: Revision,
 }
@@ -34,6 +35,7 @@ impl Service {
             answered: 0,
             left: [None; 2],
             lapsed: Vec::new(),
+            settings: None,
             revision: Revision::default(),
         }
     }
@@ -51,6 +53,16 @@ impl Service {
     /// How many of them are in answers.
     pub fn answered(&self) -> usize {
         self.answered
+    }
+
+    /// What holds for it as a whole, when that was set.
+    pub fn settings(&self) -> Option<&Arc<ServiceSettings>> {
+        self.settings.as_ref()
+    }
+
+    /// Whether its name exists: it has instances, or had some within the name memory.
+    pub fn is_named(&self) -> bool {
+        !self.instances.is_empty() || self.left.iter().any(Option::is_some)
     }
 
     /// The last change that touched it.
@@ -78,17 +90,13 @@ impl Service {
         self.left[transport as usize]
     }
 
-    /// Whether an instance was here last on a lease of its own that has ended. Known for as long as the service is.
+    /// Whether an instance was here last on a lease of its own that has ended. Known for as long as the name is.
     pub fn has_lapsed(&self, id: &InstanceId) -> bool {
         self.lapsed.contains(id)
     }
 
     fn position(&self, id: &str) -> Result<usize, usize> {
         self.instances.binary_search_by(|instance| instance.id.as_str().cmp(id))
-    }
-
-    fn is_known(&self) -> bool {
-        !self.instances.is_empty() || self.left.iter().any(Option::is_some)
     }
 
     /// Notes that instances of a transport may have left at `at`.
@@ -136,6 +144,7 @@ pub struct Registry {
     revision: Revision,
     instances: usize,
     answered: usize,
+    configured: usize,
 }
 
 impl Registry {
@@ -164,7 +173,12 @@ impl Registry {
         self.services.len()
     }
 
-    /// A service that has instances or whose name is remembered.
+    /// How many services have settings.
+    pub fn configured(&self) -> usize {
+        self.configured
+    }
+
+    /// A service that has instances or settings, or whose name is remembered.
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
         self.services.get(name)
     }
@@ -210,15 +224,21 @@ impl Registry {
                 None => Service::new(name.clone()),
             };
             let (instances, answered) = (service.instances.len(), service.answered);
+            let configured = usize::from(service.settings.is_some());
             match change {
                 Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
                 Change::Gone { instance, cause } => service.remove(instance.id.as_str(), *cause, batch.at),
+                Change::Configured { settings, .. } => service.settings = settings.clone(),
                 Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
             }
             service.revision = batch.revision;
             self.instances = self.instances + service.instances.len() - instances;
             self.answered = self.answered + service.answered - answered;
-            if service.is_known() {
+            self.configured = self.configured + usize::from(service.settings.is_some()) - configured;
+            if !service.is_named() {
+                service.lapsed.clear();
+            }
+            if service.is_named() || service.settings.is_some() {
                 self.services.insert(name.clone(), Arc::new(service));
             } else {
                 self.services.remove(name);
