@@ -17,8 +17,10 @@ use crate::model::{Instance, Transport};
 
 /// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
 const RECORD_OCTETS: usize = 10;
-/// Octets of an owner name that points at the question.
+/// Octets of a name that points at the same name before it, as owners point at the question.
 const POINTER_OCTETS: usize = 2;
+/// Octets of records before which everything is in reach of pointers (RFC 1035 §4.1.4), whatever the question.
+const POINTER_REACH: usize = 0x3fff - 12 - 259;
 /// TTL at the apex, SOA MINIMUM, and TTL of a denial, in seconds.
 const APEX_TTL: u32 = 5;
 /// TTL of the denial for a known service that has nothing to answer: it may be back in a moment.
@@ -33,8 +35,8 @@ pub struct Question<'a> {
     pub record_type: RecordType,
     /// Octets there are for records.
     pub room: usize,
-    /// Where rotating answers start; any number that differs from one question to the next.
-    pub turn: usize,
+    /// Where rotating answers start, as a part of the whole range: 0 is the first record, the largest number the last.
+    pub turn: u64,
 }
 
 /// Why an answer is what it is (RFC 8914).
@@ -110,27 +112,21 @@ impl Zone {
         let mut answer = Answer::empty(ResponseCode::NoError);
         answer.authoritative = true;
         let mut filling = Filling { zone: self, question, answer, room: question.room };
-        match question.record_type {
-            // One RRset is enough for a question after all of them (RFC 8482 §4.1).
-            RecordType::ANY => {
-                let existing = [RecordType::SOA, RecordType::SRV, RecordType::A, RecordType::AAAA];
-                let denial = existing.iter().find_map(|record_type| {
-                    let denial = filling.fill(self.owner(&name), *record_type);
-                    filling.answer.answers.is_empty().then_some(denial)
-                });
-                if filling.answer.answers.is_empty()
-                    && let Some(denial) = denial
-                {
-                    filling.deny(denial);
-                }
-            }
-            record_type => {
-                let denial = filling.fill(self.owner(&name), record_type);
-                if filling.answer.answers.is_empty() && !filling.answer.truncated {
-                    filling.deny(denial);
-                }
+        // One RRset is enough for a question after all of them (RFC 8482 §4.1).
+        const ANY: [RecordType; 4] = [RecordType::SOA, RecordType::SRV, RecordType::A, RecordType::AAAA];
+        let wanted = match &question.record_type {
+            RecordType::ANY => &ANY[..],
+            record_type => std::slice::from_ref(record_type),
+        };
+        let owner = self.owner(&name);
+        let mut denial = Denial::NoData;
+        for record_type in wanted {
+            denial = filling.fill(&owner, *record_type);
+            if filling.is_begun() {
+                return filling.answer;
             }
         }
+        filling.deny(denial);
         filling.answer
     }
 }
@@ -147,8 +143,13 @@ enum Denial {
 }
 
 impl Filling<'_> {
+    /// Whether there are records for the question, even if none of them fits.
+    fn is_begun(&self) -> bool {
+        self.answer.truncated || !self.answer.answers.is_empty()
+    }
+
     /// Fills in the records of a name and says what to deny if there are none.
-    fn fill(&mut self, owner: Owner, record_type: RecordType) -> Denial {
+    fn fill(&mut self, owner: &Owner, record_type: RecordType) -> Denial {
         let kind = match record_type {
             RecordType::A => Some(Kind::A),
             RecordType::AAAA => Some(Kind::Aaaa),
@@ -171,35 +172,35 @@ impl Filling<'_> {
             }
             Owner::Service(service) => {
                 match kind {
-                    Some(Kind::A) => self.push_set(service.v4().iter().copied().map(IpAddr::V4), Kind::A, &service),
+                    Some(Kind::A) => self.push_set(service.v4().iter().copied().map(IpAddr::V4), Kind::A, service),
                     Some(Kind::Aaaa) => {
-                        self.push_set(service.v6().iter().copied().map(IpAddr::V6), Kind::Aaaa, &service);
+                        self.push_set(service.v6().iter().copied().map(IpAddr::V6), Kind::Aaaa, service);
                     }
-                    Some(Kind::Srv) => self.push_services(&service, service.answered(), Instance::main_port),
+                    Some(Kind::Srv) => self.push_services(service, service.answered(), main_port),
                     None => {}
                 }
                 waiting_unless(service.answered().len() > 0)
             }
             Owner::Transport(service, transport) => {
-                let answered = service.answered().filter(|i| i.registration.protocol == transport);
+                let answered = service.answered().filter(|i| i.registration.protocol == *transport);
                 if kind == Some(Kind::Srv) {
-                    self.push_services(&service, answered.clone(), Instance::main_port);
+                    self.push_services(service, answered.clone(), main_port);
                 }
                 waiting_unless(answered.count() > 0)
             }
             Owner::Port(service, transport, port) => {
-                let answered = service.answered().filter(|i| i.port_named(transport, &port).is_some());
+                let answered = service.answered().filter(|i| port_named(i, *transport, port).is_some());
                 if kind == Some(Kind::Srv) {
-                    let named = |instance: &Instance| instance.port_named(transport, &port).unwrap_or_default();
-                    self.push_services(&service, answered.clone(), named);
+                    let named = |instance: &Instance| port_named(instance, *transport, port).unwrap_or_default();
+                    self.push_services(service, answered.clone(), named);
                 }
                 waiting_unless(answered.count() > 0)
             }
             Owner::Instance(service, id) => {
-                let Some(instance) = service.instance(&id) else { return Denial::Absent };
+                let Some(instance) = service.instance(id) else { return Denial::Absent };
                 let one = std::iter::once(&**instance);
                 match kind {
-                    Some(Kind::Srv) => self.push_services(&service, one, Instance::main_port),
+                    Some(Kind::Srv) => self.push_services(service, one, main_port),
                     Some(kind) => {
                         let ttl = smallest_ttl(one, self.zone.settings.ttl);
                         self.push_addresses(instance.registration.addresses.iter(), kind, ttl);
@@ -209,9 +210,9 @@ impl Filling<'_> {
                 Denial::NoData
             }
             Owner::Tag(service, tag) => {
-                let answered = service.answered().filter(|i| i.registration.has_tag(&tag));
+                let answered = service.answered().filter(|i| i.registration.has_tag(tag));
                 match kind {
-                    Some(Kind::Srv) => self.push_services(&service, answered.clone(), Instance::main_port),
+                    Some(Kind::Srv) => self.push_services(service, answered.clone(), main_port),
                     Some(kind) => self.push_preferred(answered.clone(), kind),
                     None => {}
                 }
@@ -228,10 +229,15 @@ impl Filling<'_> {
                 self.answer.answers.push(Record::from_rdata(origin, APEX_TTL, soa));
             }
             RecordType::NS => {
+                // The first label, and a pointer to the zone in the question.
+                let target_octets = 1 + NAME_SERVER.len() + POINTER_OCTETS;
+                if !self.take_room(target_octets) {
+                    return;
+                }
                 let target = self.name_server();
                 self.answer.answers.push(Record::from_rdata(origin, APEX_TTL, RData::NS(NS(target.clone()))));
                 for address in &self.zone.settings.name_server {
-                    self.push_additional(&target, APEX_TTL, *address);
+                    self.push_additional(&target, target_octets, APEX_TTL, *address);
                 }
             }
             _ => {}
@@ -249,6 +255,8 @@ impl Filling<'_> {
     }
 
     /// The SOA of a denial; its TTL is how long the denial may be believed (RFC 2308 §5).
+    ///
+    /// It always fits: its names end in the zone and are pointers to the question but for their first labels.
     fn deny(&mut self, denial: Denial) {
         let ttl = if denial == Denial::Waiting { WAITING_TTL } else { APEX_TTL };
         if denial == Denial::Absent {
@@ -322,19 +330,21 @@ impl Filling<'_> {
             let (priority, weight) = (instance.registration.priority, instance.registration.weight);
             let data = RData::SRV(SRV::new(priority, weight, port(instance), target.clone()));
             self.answer.answers.push(Record::from_rdata(self.question.name.clone(), ttl, data));
-            targets.push((target, instance));
+            let in_reach = self.question.room - self.room <= POINTER_REACH;
+            let octets = if in_reach { POINTER_OCTETS } else { wire_octets(&target) };
+            targets.push((target, octets, instance));
         }
-        for (target, instance) in targets {
+        for (target, octets, instance) in targets {
             let ttl = smallest_ttl(std::iter::once(instance), self.zone.settings.ttl);
             for address in instance.registration.addresses.iter() {
-                self.push_additional(&target, ttl, address);
+                self.push_additional(&target, octets, ttl, address);
             }
         }
     }
 
     /// An address that saves a question; it is left out when there is no room (RFC 2181 §9).
-    fn push_additional(&mut self, name: &Name, ttl: u32, address: IpAddr) {
-        let octets = wire_octets(name) + RECORD_OCTETS + if address.is_ipv4() { 4 } else { 16 };
+    fn push_additional(&mut self, name: &Name, name_octets: usize, ttl: u32, address: IpAddr) {
+        let octets = name_octets + RECORD_OCTETS + if address.is_ipv4() { 4 } else { 16 };
         if let Some(room) = self.room.checked_sub(octets) {
             self.room = room;
             self.answer.additionals.push(Record::from_rdata(name.clone(), ttl, address_data(address)));
@@ -346,10 +356,11 @@ fn waiting_unless(answered: bool) -> Denial {
     if answered { Denial::NoData } else { Denial::Waiting }
 }
 
-/// A set beginning at another of its members each turn.
-fn turned<T>(set: impl ExactSizeIterator<Item = T> + Clone, turn: usize) -> impl Iterator<Item = T> {
+/// A set beginning at that of its members where the turn falls.
+fn turned<T>(set: impl ExactSizeIterator<Item = T> + Clone, turn: u64) -> impl Iterator<Item = T> {
     let length = set.len();
-    set.clone().cycle().skip(turn.checked_rem(length).unwrap_or(0)).take(length)
+    let first = (u128::from(turn) * length as u128) >> u64::BITS;
+    set.cycle().skip(first as usize).take(length)
 }
 
 /// Octets of a name without compression, with the root label.
@@ -364,12 +375,10 @@ fn address_data(address: IpAddr) -> RData {
     }
 }
 
-impl Instance {
-    fn main_port(&self) -> u16 {
-        self.registration.port
-    }
+fn main_port(instance: &Instance) -> u16 {
+    instance.registration.port
+}
 
-    fn port_named(&self, transport: Transport, port: &str) -> Option<u16> {
-        (self.registration.protocol == transport).then(|| self.registration.named_port(port)).flatten()
-    }
+fn port_named(instance: &Instance, transport: Transport, port: &str) -> Option<u16> {
+    (instance.registration.protocol == transport).then(|| instance.registration.named_port(port)).flatten()
 }
