@@ -6,3 +6,4 @@ mod layers;
 mod scenarios;
 mod store;
 mod support;
+mod wire;
