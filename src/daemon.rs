@@ -27,6 +27,8 @@ use crate::{api, check, demo, dns, replica, store, view, zone};
 const INSTANCES_MAX: usize = 2_000_000;
 /// Names remembered after their last instance has left.
 const REMEMBERED_NAMES_MAX: usize = 100_000;
+/// Services with settings of their own.
+const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -217,6 +219,7 @@ fn store_settings(config: &Config) -> store::Settings {
         instances: INSTANCES_MAX,
         leases: INSTANCES_MAX,
         remembered_names: REMEMBERED_NAMES_MAX,
+        configured: CONFIGURED_SERVICES_MAX,
         zone_octets: config.zone.wire_octets(),
         reserved: [name_server].into(),
     };

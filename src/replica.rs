@@ -107,6 +107,7 @@ pub fn spawn(
 fn cause(change: &Change) -> &'static str {
     match change {
         Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
+        Change::Configured { .. } => "configured",
         Change::Forgotten { .. } => "forgotten",
     }
 }
@@ -135,6 +136,12 @@ fn log(batch: &Arc<Batch>, before: &Registry) {
                 "{}: {} -> absent",
                 cause.as_str(),
                 standing(instance),
+            ),
+            Change::Configured { service, settings } => tracing::info!(
+                target: "rollcall::changes",
+                { service.name = %service, store.revision = batch.revision.0 },
+                "settings {}",
+                if settings.is_some() { "set" } else { "removed" },
             ),
             Change::Forgotten { service, .. } => tracing::debug!(
                 target: "rollcall::changes",

@@ -197,7 +197,7 @@ impl Problem {
                 "The service is full",
                 "deregister what is gone, or raise --max-instances-per-service",
             ),
-            Refusal::RegistryFull(_) | Refusal::LeasesFull(_) => (
+            Refusal::RegistryFull(_) | Refusal::LeasesFull(_) | Refusal::SettingsFull(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 "registry-full",
                 "The registry is full",

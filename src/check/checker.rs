@@ -118,7 +118,7 @@ impl Checker {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),
                         Change::Gone { instance, .. } => self.remove(&instance.service, &instance.id),
-                        Change::Forgotten { .. } => {}
+                        Change::Configured { .. } | Change::Forgotten { .. } => {}
                     }
                 }
             }
@@ -277,7 +277,7 @@ impl Checker {
             if let Ok(committed) = result {
                 check.settle(health, committed.revision);
                 self.metrics.turned(health);
-                tracing::info!(
+                tracing::debug!(
                     service.name = %check.instance.service,
                     instance.id = %check.instance.id,
                     check.name = %check.spec().name,

@@ -90,6 +90,7 @@ impl Rig {
             instances: 1000,
             leases: 1000,
             remembered_names: 1000,
+            configured: 100,
             zone_octets: 14,
             reserved: Arc::default(),
         };

@@ -14,7 +14,7 @@ use hickory_server::server::Request;
 use super::message::{HEADER_OCTETS, Triage, opt_options, options_are_whole, triage};
 use super::reply::{Frame, Opt};
 use super::{Counters, Protocol, metrics};
-use crate::zone::{Answer, Question, Zone};
+use crate::zone::{Answer, Detail, Question, Zone};
 
 /// The smallest reply every client takes over UDP (RFC 1035 §4.2.1), and the most a TCP message holds.
 const UDP_OCTETS_MIN: u16 = 512;
@@ -106,19 +106,22 @@ impl Handler {
             name: query.original().name(),
             record_type: query.query_type(),
             room: frame.limit.saturating_sub(taken),
+            client: request.src().ip(),
+            detail: if frame.opt.is_some() { Detail::Counts } else { Detail::None },
+            last_resort: request.protocol() == NetProtocol::Tcp,
             turn: turn(),
         })
     }
 }
 
-/// Where in a rotation to begin, from the whole range of the type, without anything shared between threads.
+/// A number that differs from one question to the next, without anything shared between threads.
 ///
-/// Steps of the golden ratio spread evenly, and so do every second of them, every third: a resolver that asks for A and
-/// AAAA in turn sees each begin everywhere.
-fn turn() -> u64 {
+/// Steps of the golden ratio spread evenly whatever they are divided by, and so does every second of them: a resolver
+/// that asks for A and AAAA in turn sees each begin everywhere, which a number that grows by one would deny it.
+fn turn() -> usize {
     thread_local!(static TURN: Cell<u64> = Cell::new(rand::random()));
     TURN.with(|turn| {
         turn.set(turn.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        turn.get()
+        (turn.get() >> 32) as usize
     })
 }

@@ -208,6 +208,7 @@ impl<'a> Body<'a> {
                 self.octets.push(0);
             }
             RData::NS(server) => self.name(&server.0),
+            RData::PTR(target) => self.name(&target.0),
             RData::SOA(soa) => {
                 self.name(&soa.mname);
                 self.name(&soa.rname);

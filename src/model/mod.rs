@@ -9,6 +9,7 @@ mod instance;
 mod lease;
 mod name;
 mod revision;
+mod settings;
 mod time;
 
 pub use check::{CheckKind, CheckSpec, HttpCheck, HttpMethod, StatusRanges, StatusRangesError, probe_bounds};
@@ -20,4 +21,5 @@ pub use instance::{
 pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
 pub use revision::{Revision, StoreId};
+pub use settings::ServiceSettings;
 pub use time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Instance, Revision, ServiceName, Timestamp, Transport};
+use crate::model::{Instance, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
 
 /// All that one commit changed; one position in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,13 @@ pub enum Change {
         /// Why.
         cause: Cause,
     },
+    /// The settings of a service are now these, or the server's own again.
+    Configured {
+        /// The service.
+        service: ServiceName,
+        /// What holds for it.
+        settings: Option<Arc<ServiceSettings>>,
+    },
     /// Nobody has used the name of a service with this transport for longer than names are remembered.
     Forgotten {
         /// The service.
@@ -46,7 +53,7 @@ impl Change {
     pub fn service(&self) -> &ServiceName {
         match self {
             Self::Put { instance, .. } | Self::Gone { instance, .. } => &instance.service,
-            Self::Forgotten { service, .. } => service,
+            Self::Configured { service, .. } | Self::Forgotten { service, .. } => service,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::model::{
-    Duration, Health, Instance, InstanceId, Label, Lease, LeaseId, Meta, Registration, Revision, ServiceName, State,
-    Timestamp,
+    Duration, Health, Instance, InstanceId, Label, Lease, LeaseId, Meta, Registration, Revision, ServiceName,
+    ServiceSettings, State, Timestamp,
 };
 
 /// What is asked. Every change, from HTTP, from a check or from a lapsed lease, is one of these.
@@ -26,6 +26,13 @@ pub enum Command {
     },
     /// Take all instances of a scope out.
     DeregisterAll(Scope),
+    /// Set what holds for a whole service; `None` goes back to what the server has.
+    Configure {
+        /// The service, which need not have instances.
+        service: ServiceName,
+        /// What is to hold.
+        settings: Option<ServiceSettings>,
+    },
     /// A check's opinion turned.
     Observe(Box<Observation>),
     /// Grant a lease.
@@ -155,6 +162,11 @@ pub enum Outcome {
     Amended(Arc<Instance>),
     /// This many instances left.
     Deregistered(usize),
+    /// The settings hold; whether the service had any before.
+    Configured {
+        /// Whether there were settings before.
+        existed: bool,
+    },
     /// The opinion was noted, or counted for nothing: it came late, or was known.
     Observed,
     /// The lease is granted.
@@ -195,6 +207,8 @@ pub enum Refusal {
     RegistryFull(usize),
     /// There are as many leases as there may be.
     LeasesFull(usize),
+    /// There are as many services with settings as there may be.
+    SettingsFull(usize),
 }
 
 impl fmt::Display for Refusal {
@@ -209,6 +223,7 @@ impl fmt::Display for Refusal {
             Self::StaleGeneration { current } => write!(f, "generation {current} is registered already"),
             Self::ServiceFull(max) => write!(f, "the service has {max} instances, which is the most that one may have"),
             Self::RegistryFull(max) => write!(f, "the registry has {max} instances, which is the most it may have"),
+            Self::SettingsFull(max) => write!(f, "{max} services have settings, which is the most that may"),
             Self::LeasesFull(max) => write!(f, "there are {max} leases, which is the most there may be"),
         }
     }

@@ -8,7 +8,8 @@ use super::command::{Amendment, IdChoice, Observation, Outcome, Precondition, Re
 use super::conflict;
 use super::state::Registry;
 use crate::model::{
-    CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, State, Timestamp,
+    CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, ServiceSettings,
+    State, Timestamp,
 };
 
 /// What a registry may hold, and the names it does not own.
@@ -22,6 +23,8 @@ pub struct Limits {
     pub leases: usize,
     /// Names remembered after their last instance has left.
     pub remembered_names: usize,
+    /// Services with settings, which outlive instances.
+    pub configured: usize,
     /// Octets of the zone's name in wire form, with the root label.
     pub zone_octets: usize,
     /// Names in the zone that no service can have.
@@ -188,6 +191,26 @@ impl Registry {
             }
         };
         Judgement { outcome: Outcome::Deregistered(changes.len()), changes }
+    }
+
+    /// Judges settings of a whole service.
+    ///
+    /// # Errors
+    /// [`Refusal::SettingsFull`].
+    pub fn judge_configure(
+        &self,
+        service: &ServiceName,
+        settings: Option<&ServiceSettings>,
+        limits: &Limits,
+    ) -> Result<Judgement, Refusal> {
+        let before = self.service(service).and_then(|service| service.settings());
+        if before.is_none() && settings.is_some() && self.configured() >= limits.configured {
+            return Err(Refusal::SettingsFull(limits.configured));
+        }
+        let outcome = Outcome::Configured { existed: before.is_some() };
+        let change = || Change::Configured { service: service.clone(), settings: settings.cloned().map(Arc::new) };
+        let changes = if before.map(AsRef::as_ref) == settings { Vec::new() } else { vec![change()] };
+        Ok(Judgement { changes, outcome })
     }
 
     /// Judges a check's opinion. A late, repeated or unknown one changes nothing: the instance has moved on.

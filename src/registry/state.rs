@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::change::{Batch, Change};
-use crate::model::{Instance, Revision, ServiceName, Timestamp, Transport};
+use crate::model::{Instance, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
 
 /// A service: its instances now, and which of its names are remembered.
 #[derive(Debug, Clone)]
@@ -17,13 +17,21 @@ pub struct Service {
     answered: usize,
     /// When the last instance of a transport left, for a name that is remembered; by [`Transport`].
     left: [Option<Timestamp>; 2],
+    settings: Option<Arc<ServiceSettings>>,
     /// The last change that touched it.
     revision: Revision,
 }
 
 impl Service {
     fn new(name: ServiceName) -> Self {
-        Self { name, instances: Vec::new(), answered: 0, left: [None; 2], revision: Revision::default() }
+        Self {
+            name,
+            instances: Vec::new(),
+            answered: 0,
+            left: [None; 2],
+            settings: None,
+            revision: Revision::default(),
+        }
     }
 
     /// Its name.
@@ -39,6 +47,16 @@ impl Service {
     /// How many of them are in answers.
     pub fn answered(&self) -> usize {
         self.answered
+    }
+
+    /// What holds for it as a whole, when that was set.
+    pub fn settings(&self) -> Option<&Arc<ServiceSettings>> {
+        self.settings.as_ref()
+    }
+
+    /// Whether its name exists: it has instances, or had some within the name memory.
+    pub fn is_named(&self) -> bool {
+        !self.instances.is_empty() || self.left.iter().any(Option::is_some)
     }
 
     /// The last change that touched it.
@@ -68,10 +86,6 @@ impl Service {
 
     fn position(&self, id: &str) -> Result<usize, usize> {
         self.instances.binary_search_by(|instance| instance.id.as_str().cmp(id))
-    }
-
-    fn is_known(&self) -> bool {
-        !self.instances.is_empty() || self.left.iter().any(Option::is_some)
     }
 
     /// Notes that instances of a transport may have left at `at`.
@@ -111,6 +125,7 @@ pub struct Registry {
     revision: Revision,
     instances: usize,
     answered: usize,
+    configured: usize,
 }
 
 impl Registry {
@@ -139,7 +154,12 @@ impl Registry {
         self.services.len()
     }
 
-    /// A service that has instances or whose name is remembered.
+    /// How many services have settings.
+    pub fn configured(&self) -> usize {
+        self.configured
+    }
+
+    /// A service that has instances or settings, or whose name is remembered.
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
         self.services.get(name)
     }
@@ -185,15 +205,18 @@ impl Registry {
                 None => Service::new(name.clone()),
             };
             let (instances, answered) = (service.instances.len(), service.answered);
+            let configured = usize::from(service.settings.is_some());
             match change {
                 Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
                 Change::Gone { instance, .. } => service.remove(instance.id.as_str(), batch.at),
+                Change::Configured { settings, .. } => service.settings = settings.clone(),
                 Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
             }
             service.revision = batch.revision;
             self.instances = self.instances + service.instances.len() - instances;
             self.answered = self.answered + service.answered - answered;
-            if service.is_known() {
+            self.configured = self.configured + usize::from(service.settings.is_some()) - configured;
+            if service.is_named() || service.settings.is_some() {
                 self.services.insert(name.clone(), Arc::new(service));
             } else {
                 self.services.remove(name);

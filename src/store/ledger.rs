@@ -80,6 +80,10 @@ impl Ledger {
                 self.registry.judge_deregister(service, id, *precondition).map(|j| self.decided(j, now))
             }
             Command::DeregisterAll(scope) => Ok(self.decided(self.registry.judge_deregister_all(scope), now)),
+            Command::Configure { service, settings } => self
+                .registry
+                .judge_configure(service, settings.as_ref(), &self.settings.limits)
+                .map(|judgement| self.decided(judgement, now)),
             Command::Observe(observation) => Ok(self.decided(self.registry.judge_observe(observation), now)),
             Command::Grant { ttl } => {
                 self.check_room_for_lease()?;
@@ -179,7 +183,7 @@ impl Ledger {
                     Change::Put { instance, .. } | Change::Gone { instance, .. } => {
                         self.registry.instance(&instance.service, instance.id.as_str())
                     }
-                    Change::Forgotten { .. } => None,
+                    Change::Configured { .. } | Change::Forgotten { .. } => None,
                 };
                 self.leases.follow(before.map(AsRef::as_ref), change);
             }

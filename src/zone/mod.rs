@@ -3,31 +3,42 @@
 //! ```text
 //! registry::Service ──Publisher──▶ index: owner name ─▶ Arc<Node { ServiceAnswers, what lies below }>
 //!                                         │
-//! Question ──────────── Zone::answer ◀────┘──▶ Answer (rcode, sections), sized to fit
+//! Question ──────────── Zone::decide ◀────┘──▶ Decision ─▶ fill: Answer (rcode, sections), sized to fit
+//!                                                       ─▶ explain: extended error, Explanation
 //! ```
 //!
 //! Readers take no lock and wait for nobody; a change of one instance replaces the answers of its service and touches
 //! no other. Names of instances, tags and ports are not entries of the index: they are found through their service,
-//! one label to the right. What an owner name means is decided in `owner`, what it answers in `answer`.
+//! one label to the right.
 
-mod answer;
+// What there is.
+mod browse;
 mod index;
 mod name;
-mod owner;
+mod order;
 mod publish;
 mod service;
+// What is said of it.
+mod decide;
+mod explain;
+mod fill;
+mod near;
+mod owner;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use hickory_proto::rr::Name;
 
-pub use answer::{Answer, ExtendedError, Question};
+pub use decide::{Answer, Decision, Detail, ExtendedError, Question};
+pub use explain::{Explanation, Judged};
 pub use publish::Publisher;
 
-use crate::model::{Label, Ttl, ZoneName};
+use crate::model::{Ttl, ZoneName};
+use browse::Browse;
 use index::Index;
 use name::WireName;
+use near::Searches;
 
 /// The name of the name server, one label below the apex.
 pub const NAME_SERVER: &str = "ns";
@@ -52,6 +63,8 @@ pub struct Zone {
     origin: Name,
     wire_origin: WireName,
     index: Index,
+    browse: Browse,
+    searches: Searches,
     /// Grows by one with each change of content (RFC 1982).
     serial: AtomicU32,
     loaded: AtomicBool,
@@ -63,7 +76,16 @@ impl Zone {
             .expect("a zone name is a valid name of at most 200 octets");
         let wire_origin = WireName::lower(&origin);
         let serial = AtomicU32::new(settings.serial);
-        Self { settings, origin, wire_origin, index: Index::new(), serial, loaded: AtomicBool::new(false) }
+        Self {
+            settings,
+            origin,
+            wire_origin,
+            index: Index::new(),
+            browse: Browse::default(),
+            searches: Searches::default(),
+            serial,
+            loaded: AtomicBool::new(false),
+        }
     }
 
     /// Its name, with the final dot.
@@ -79,10 +101,5 @@ impl Zone {
     /// Whether the first full state is served. Until then every question is SERVFAIL, never a negative answer.
     pub fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
-    }
-
-    /// The fully qualified name of an instance of a service.
-    fn instance_name(&self, service: &Name, id: &Label) -> Name {
-        service.prepend_label(id.as_str()).expect("the registry refuses names that do not fit")
     }
 }

@@ -5,10 +5,49 @@ use std::sync::Arc;
 use super::name::WireName;
 use super::service::ServiceAnswers;
 use super::{NAME_SERVER, Zone};
-use crate::model::Transport;
+use crate::model::{Instance, Transport};
+
+/// Which instances of a service a name selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// All: `web`.
+    All,
+    /// Those of a transport, by RFC 2782: `_web._tcp`.
+    Transport(Transport),
+    /// Those with a named port: `_metrics._tcp.web`.
+    Port(Transport, Box<str>),
+    /// Those with a tag: `primary.web`.
+    Tag(Box<str>),
+    /// Any one: `one.web`.
+    One,
+}
+
+impl Pick {
+    /// Whether an instance is selected, if it is answered.
+    pub(super) fn takes(&self, instance: &Instance) -> bool {
+        let registration = &instance.registration;
+        match self {
+            Self::All | Self::One => true,
+            Self::Transport(transport) => registration.protocol == *transport,
+            Self::Port(transport, port) => {
+                registration.protocol == *transport && registration.named_port(port).is_some()
+            }
+            Self::Tag(tag) => registration.has_tag(tag),
+        }
+    }
+
+    /// The port that its SRV record has.
+    pub(super) fn port(&self, instance: &Instance) -> u16 {
+        let registration = &instance.registration;
+        match self {
+            Self::Port(_, port) => registration.named_port(port).unwrap_or(registration.port),
+            _ => registration.port,
+        }
+    }
+}
 
 /// What a name means.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Owner {
     /// Not a name of the zone.
     Outside,
@@ -16,17 +55,15 @@ pub(super) enum Owner {
     Apex,
     /// The name server that the NS record names.
     NameServer,
-    /// A service, registered or remembered: `web`.
-    Service(Arc<ServiceAnswers>),
-    /// A service by RFC 2782: `_web._tcp`.
-    Transport(Arc<ServiceAnswers>, Transport),
-    /// A named port of a service: `_metrics._tcp.web`.
-    Port(Arc<ServiceAnswers>, Transport, Box<str>),
+    /// Instances of a service, registered or remembered.
+    Selection(Arc<ServiceAnswers>, Pick),
     /// One registered instance: `i1.web`.
     Instance(Arc<ServiceAnswers>, Box<str>),
-    /// The instances with a tag: `primary.web`.
-    Tag(Arc<ServiceAnswers>, Box<str>),
-    /// Nothing itself, but names lie below it (RFC 8499 §7, empty non-terminal).
+    /// One registered instance by DNS-SD: `i1._web._tcp` (RFC 6763 §4.1).
+    Browsed(Arc<ServiceAnswers>, Box<str>),
+    /// The service types of a group: `_services._dns-sd._udp` (RFC 6763 §9).
+    ServiceTypes(Box<[u8]>),
+    /// Nothing itself, but names lie below it (RFC 9499 §7, empty non-terminal).
     Empty,
     /// Neither itself nor anything below it exists.
     Absent,
@@ -64,21 +101,33 @@ impl Zone {
         self.index.get(key).and_then(|node| node.service.clone())
     }
 
-    /// `web`, `i1.web`, `primary.web`, and what lies above dotted services.
+    /// The service that an underscored label names within a group: `_web` and `payments` are `web.payments`.
+    fn service_in(&self, label: &[u8], group: &[u8], transport: Transport) -> Option<Arc<ServiceAnswers>> {
+        let mut key = Vec::with_capacity(1 + label.len() + group.len());
+        key.push(label.len() as u8);
+        key.extend_from_slice(label);
+        key.extend_from_slice(group);
+        self.service_at(&key).filter(|service| service.knows(transport))
+    }
+
+    /// `web`, `i1.web`, `primary.web`, `one.web`, and what lies above dotted services.
     fn plain_owner(&self, name: &WireName, left: usize) -> Owner {
         let first = text_of(name.label(0));
         if left > 1
             && let Some(service) = self.service_at(name.span(1, left))
         {
+            if first == "one" {
+                return Owner::Selection(service, Pick::One);
+            }
             if service.instance(first).is_some() {
                 return Owner::Instance(service, first.into());
             }
             if service.registered().iter().any(|instance| instance.registration.has_tag(first)) {
-                return Owner::Tag(service, first.into());
+                return Owner::Selection(service, Pick::Tag(first.into()));
             }
         }
         match self.index.get(name.span(0, left)) {
-            Some(node) => node.service.clone().map_or(Owner::Empty, Owner::Service),
+            Some(node) => node.service.clone().map_or(Owner::Empty, |service| Owner::Selection(service, Pick::All)),
             None => Owner::Absent,
         }
     }
@@ -86,39 +135,53 @@ impl Zone {
     /// Names with `_tcp` or `_udp` as the label at `at`.
     fn underscored_owner(&self, name: &WireName, left: usize, at: usize, transport: Transport) -> Owner {
         let group = name.span(at + 1, left);
+        let browsing = transport == Transport::Udp && self.has_service_types(group);
         match at {
             0 => {
                 let node = self.index.get(group);
                 let services = node.as_ref().is_some_and(|node| node.transports[transport as usize] > 0);
                 let ports = node.is_some_and(|node| node.service.as_ref().is_some_and(|s| has_ports(s, transport)));
-                if services || ports { Owner::Empty } else { Owner::Absent }
+                if services || ports || browsing { Owner::Empty } else { Owner::Absent }
             }
             1 => {
                 let Some(first) = name.label(0).strip_prefix(b"_") else { return Owner::Absent };
-                let mut key = Vec::with_capacity(group.len() + 1 + first.len());
-                key.push(first.len() as u8);
-                key.extend_from_slice(first);
-                key.extend_from_slice(group);
-                if let Some(service) = self.service_at(&key).filter(|service| service.knows(transport)) {
-                    return Owner::Transport(service, transport);
+                if let Some(service) = self.service_in(first, group, transport) {
+                    return Owner::Selection(service, Pick::Transport(transport));
                 }
                 let port = text_of(first);
                 match self.service_at(group).filter(|service| has_port(service, transport, port)) {
-                    Some(service) => Owner::Port(service, transport, port.into()),
+                    Some(service) => Owner::Selection(service, Pick::Port(transport, port.into())),
+                    None if browsing && first == b"dns-sd" => Owner::Empty,
                     None => Owner::Absent,
                 }
             }
-            _ => Owner::Absent,
+            _ => {
+                if browsing && name.label(0) == b"_services" && name.label(1) == b"_dns-sd" {
+                    return Owner::ServiceTypes(group.into());
+                }
+                let id = text_of(name.label(0));
+                let service = name.label(1).strip_prefix(b"_").and_then(|l| self.service_in(l, group, transport));
+                let of_transport =
+                    |s: &ServiceAnswers| s.instance(id).is_some_and(|i| i.registration.protocol == transport);
+                match service.filter(|service| of_transport(service)) {
+                    Some(service) => Owner::Browsed(service, id.into()),
+                    None => Owner::Absent,
+                }
+            }
         }
+    }
+
+    /// Whether service types can be browsed there: at the apex, and in every group that has services.
+    fn has_service_types(&self, group: &[u8]) -> bool {
+        group.is_empty() || self.index.get(group).is_some_and(|node| node.transports != [0, 0])
     }
 }
 
 fn has_ports(service: &ServiceAnswers, transport: Transport) -> bool {
-    let instances = service.registered().iter().map(|instance| &instance.registration);
-    instances.into_iter().any(|r| r.protocol == transport && !r.ports.is_empty())
+    service.registered().iter().any(|i| i.registration.protocol == transport && !i.registration.ports.is_empty())
 }
 
 fn has_port(service: &ServiceAnswers, transport: Transport, port: &str) -> bool {
-    let mut instances = service.registered().iter().map(|instance| &instance.registration);
-    instances.any(|r| r.protocol == transport && r.named_port(port).is_some())
+    let pick = Pick::Port(transport, port.into());
+    service.registered().iter().any(|instance| pick.takes(instance))
 }

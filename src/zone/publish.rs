@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::name::wire_key;
 use super::service::ServiceAnswers;
 use super::{Settings, Zone};
-use crate::model::ServiceName;
+use crate::model::{ServiceName, Transport};
 use crate::registry::{Registry, Service};
 
 /// The one writer of a zone. Its readers hold the [`Zone`] itself.
@@ -31,12 +31,18 @@ impl Publisher {
         let key = wire_key(name.as_str());
         let node = self.zone.index.get(&key);
         let before = node.as_ref().and_then(|node| node.service.as_deref());
-        let after = service.map(|service| ServiceAnswers::new(service.clone()));
+        let after = service.filter(|service| service.is_named()).map(|service| ServiceAnswers::new(service.clone()));
         let changed = match (before, &after) {
             (None, None) => return,
             (Some(before), Some(after)) => !after.same_records(before),
             _ => true,
         };
+        for transport in Transport::ALL {
+            let knows = |service: Option<&ServiceAnswers>| service.is_some_and(|s| s.knows(transport));
+            if knows(before) != knows(after.as_ref()) {
+                self.zone.browse.set(&key, transport, knows(after.as_ref()));
+            }
+        }
         // The instances are replaced also when no record changed, so that explanations stay true.
         self.zone.index.replace(&key, before, after.map(Arc::new));
         if changed {
@@ -47,7 +53,7 @@ impl Publisher {
     /// Serves a whole registry: what is not in it goes.
     pub fn publish_all(&mut self, registry: &Registry) {
         for service in self.zone.index.services() {
-            if registry.service(service.name()).is_none() {
+            if !registry.service(service.name()).is_some_and(|service| service.is_named()) {
                 self.publish(service.name(), None);
             }
         }

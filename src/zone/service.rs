@@ -1,10 +1,19 @@
 //! The answers of one service: immutable, made anew when an instance of it changes.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::order::Order;
 use crate::model::{Instance, ServiceName, Transport, Ttl};
 use crate::registry::Service;
+
+/// Answered instances that share a priority value, and the order in which they are given.
+#[derive(Debug)]
+struct Group {
+    /// Where they stand among the answered.
+    members: Range<usize>,
+    order: Order,
+}
 
 /// What one service answers. Holds the instances themselves and positions into them, nothing twice.
 #[derive(Debug)]
@@ -12,17 +21,8 @@ pub(super) struct ServiceAnswers {
     service: Arc<Service>,
     /// Positions of the answered instances, by priority, then id.
     answered: Box<[u32]>,
-    /// How many of them share the lowest priority: those that A and AAAA answer with.
-    preferred: usize,
-    v4: Box<[Ipv4Addr]>,
-    v6: Box<[Ipv6Addr]>,
-}
-
-fn distinct<T: Ord>(addresses: impl Iterator<Item = T>) -> Box<[T]> {
-    let mut addresses: Vec<T> = addresses.collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses.into()
+    /// By priority, the lowest value first.
+    groups: Box<[Group]>,
 }
 
 impl ServiceAnswers {
@@ -30,13 +30,16 @@ impl ServiceAnswers {
         let instances = service.instances();
         let mut answered: Vec<u32> =
             (0..instances.len()).filter(|i| instances[*i].answered()).map(|i| i as u32).collect();
-        answered.sort_by_key(|i| instances[*i as usize].registration.priority);
-        let priority = |i: &u32| instances[*i as usize].registration.priority;
-        let preferred =
-            answered.first().map_or(0, |first| answered.partition_point(|i| priority(i) == priority(first)));
-        let addresses = || answered[..preferred].iter().map(|i| &instances[*i as usize].registration.addresses);
-        let (v4, v6) = (distinct(addresses().filter_map(|a| a.v4())), distinct(addresses().filter_map(|a| a.v6())));
-        Self { answered: answered.into(), preferred, v4, v6, service }
+        let of = |i: u32| &instances[i as usize].registration;
+        answered.sort_by_key(|i| of(*i).priority);
+        let mut groups = Vec::new();
+        for members in answered.chunk_by(|a, b| of(*a).priority == of(*b).priority) {
+            let start = groups.last().map_or(0, |group: &Group| group.members.end);
+            let order =
+                Order::new(members.iter().map(|i| (of(*i).weight, instances[*i as usize].id.as_str().as_bytes())));
+            groups.push(Group { members: start..start + members.len(), order });
+        }
+        Self { answered: answered.into(), groups: groups.into(), service }
     }
 
     pub(super) fn name(&self) -> &ServiceName {
@@ -58,24 +61,30 @@ impl ServiceAnswers {
         self.service.instance(id)
     }
 
+    /// The instance at a place among the answered.
+    pub(super) fn at(&self, place: usize) -> &Arc<Instance> {
+        &self.service.instances()[self.answered[place] as usize]
+    }
+
     /// The instances in answers, by priority, then id.
-    pub(super) fn answered(&self) -> impl ExactSizeIterator<Item = &Instance> + Clone {
-        self.answered.iter().map(|i| &*self.service.instances()[*i as usize])
+    pub(super) fn answered(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> + Clone {
+        (0..self.answered.len()).map(|place| self.at(place))
     }
 
-    /// Those of them with the lowest priority value.
-    pub(super) fn preferred(&self) -> impl ExactSizeIterator<Item = &Instance> + Clone {
-        self.answered().take(self.preferred)
+    /// The answered instances of each priority value, lowest first: their places, and the order among them.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (Range<usize>, &Order)> {
+        self.groups.iter().map(|group| (group.members.clone(), &group.order))
     }
 
-    /// Distinct IPv4 addresses of the preferred instances.
-    pub(super) fn v4(&self) -> &[Ipv4Addr] {
-        &self.v4
+    /// The lifetime of an instance's records: its own, its service's, or the server's.
+    pub(super) fn ttl_of(&self, instance: &Instance, default: Ttl) -> Ttl {
+        let of_service = || self.service.settings().and_then(|settings| settings.ttl);
+        instance.registration.ttl.or_else(of_service).unwrap_or(default)
     }
 
-    /// Distinct IPv6 addresses of the preferred instances.
-    pub(super) fn v6(&self) -> &[Ipv6Addr] {
-        &self.v6
+    /// The one TTL of an RRset: the smallest that its instances ask for (RFC 2181 §5.2).
+    pub(super) fn smallest_ttl<'a>(&self, instances: impl Iterator<Item = &'a Arc<Instance>>, default: Ttl) -> u32 {
+        instances.map(|instance| self.ttl_of(instance, default)).min().unwrap_or(default).secs()
     }
 
     /// Whether every record and every name that comes of this is the same as of another, so that the zone has not
@@ -94,12 +103,8 @@ impl ServiceAnswers {
         let (ours, theirs) = (self.registered(), other.registered());
         self.answered == other.answered
             && ours.len() == theirs.len()
+            && self.service.settings() == other.service.settings()
             && Transport::ALL.iter().all(|transport| self.knows(*transport) == other.knows(*transport))
             && ours.iter().zip(theirs).all(|(a, b)| Arc::ptr_eq(a, b) || same(a, b))
     }
-}
-
-/// The one TTL of an RRset: the smallest that its instances ask for (RFC 2181 §5.2).
-pub(super) fn smallest_ttl<'a>(instances: impl Iterator<Item = &'a Instance>, default: Ttl) -> u32 {
-    instances.map(|instance| instance.registration.ttl.unwrap_or(default)).min().unwrap_or(default).secs()
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where")]
 
+mod examples;
 mod layers;
+mod process;
 mod scenarios;
 mod store;
 mod support;
+mod system;
 mod wire;

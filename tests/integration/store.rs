@@ -99,6 +99,7 @@ impl Follower {
                     for change in &batch.changes {
                         self.causes.push(match change {
                             Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
+                            Change::Configured { .. } => "configured",
                             Change::Forgotten { .. } => "forgotten",
                         });
                     }

@@ -26,6 +26,7 @@ pub(crate) fn limits(zone: &ZoneName) -> Limits {
         instances: 10_000,
         leases: 10_000,
         remembered_names: 100,
+        configured: 100,
         zone_octets: zone.wire_octets(),
         reserved: [zone::NAME_SERVER.parse::<ServiceName>().unwrap()].into(),
     }

@@ -1,0 +1,83 @@
+#!/bin/sh
+# Keeps an instance listed for as long as this script runs: registers it with a lease, renews the lease, registers
+# again when the lease is gone, and deregisters at the end. Start it beside a service that cannot do this itself.
+#
+#   examples/register.sh SERVICE ID PORT [ADDRESS]
+#   examples/register.sh web "$(hostname)" 8080
+#
+# ADDRESS is where the service listens; without it Rollcall takes the address that the request comes from.
+#
+#   ROLLCALL_HTTP_ADDR   where Rollcall's API is            (localhost:8500)
+#   LEASE_TTL            how long it stays listed when this script dies without a word, at least 2s  (15s)
+#   RENEW_EVERY          seconds between renewals; a third of LEASE_TTL survives a lost one           (5)
+set -eu
+
+if [ $# -lt 3 ] || [ $# -gt 4 ]; then
+    echo "usage: $0 SERVICE ID PORT [ADDRESS]" >&2
+    exit 2
+fi
+service=$1 id=$2 port=$3 address=${4:-}
+lease_ttl=${LEASE_TTL:-15s}
+renew_every=${RENEW_EVERY:-5}
+
+api=${ROLLCALL_HTTP_ADDR:-localhost:8500}
+instance="http://${api#http://}/v1/services/$service/instances/$id"
+
+body="{\"port\": $port, \"lease_ttl\": \"$lease_ttl\"}"
+if [ -n "$address" ]; then
+    body="{\"address\": \"$address\", \"port\": $port, \"lease_ttl\": \"$lease_ttl\"}"
+fi
+
+# Sends a request and leaves the response's status in $status, its body in $answer. No response at all is status 000.
+call() {
+    answer=$(curl --silent --max-time 5 --write-out '\n%{http_code}' "$@") || true
+    status=$(printf '%s\n' "$answer" | tail -n 1)
+    answer=$(printf '%s\n' "$answer" | sed '$d')
+}
+
+register() {
+    call --request PUT "$instance" --header 'content-type: application/json' --data "$body"
+    case $status in
+        200 | 201) echo "$service/$id is registered" ;;
+        # The server is starting, or away: the next round tries again.
+        000 | 503) echo "$service/$id is not registered yet: no answer from $api" >&2 ;;
+        # It says what is wrong with the registration, and saying the same again would not help.
+        *)
+            echo "$service/$id cannot be registered: $answer" >&2
+            exit 1
+            ;;
+    esac
+}
+
+renew() {
+    call --request POST "$instance/renew"
+    case $status in
+        200) ;;
+        # 410: the lease has lapsed, because this machine slept or the network was cut for too long.
+        # 404: the instance is not there, because somebody deregistered it or the server restarted without a store.
+        404 | 410) register ;;
+        # Whatever it is, the lease lives on for a while, and the next renewal may work.
+        *) echo "$service/$id was not renewed: status $status from $api" >&2 ;;
+    esac
+}
+
+# On any end, so that nobody is sent to a service that has gone. 404 is fine: it had left already.
+leave() {
+    trap - EXIT
+    kill "$pause" 2>/dev/null || true
+    call --request DELETE "$instance"
+    echo "$service/$id has left"
+}
+
+pause=
+trap leave EXIT
+trap 'exit 0' HUP INT TERM
+
+register
+while :; do
+    # A shell handles signals only between commands, or while it waits for one in the background.
+    sleep "$renew_every" &
+    pause=$!
+    wait "$pause"
+    renew
+done

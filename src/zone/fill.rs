@@ -1,0 +1,387 @@
+//! From a decision to records: as many as fit, in an order that is fair.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{A, AAAA, HTTPS, NS, PTR, SOA, SRV, TXT};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use super::decide::{Answer, Decision, Kind, Question, Said, selected};
+use super::order::{Start, client_hash};
+use super::owner::{Owner, Pick};
+use super::service::ServiceAnswers;
+use super::{NAME_SERVER, Zone};
+use crate::model::{Instance, Meta};
+
+/// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
+const RECORD_OCTETS: usize = 10;
+/// Octets of an owner name that points at the question.
+const POINTER_OCTETS: usize = 2;
+/// TTL at the apex, SOA MINIMUM, and TTL of a denial, in seconds.
+pub(super) const APEX_TTL: u32 = 5;
+/// TTL of the denial for a known service that has nothing to answer: it may be back in a moment.
+const WAITING_TTL: u32 = 1;
+/// Octets kept for saying that not even a whole TCP message was enough.
+const LAST_WORD_OCTETS: usize = 4 + 2 + 80;
+
+/// Fills an answer with what there is room for.
+struct Filling<'a> {
+    zone: &'a Zone,
+    question: &'a Question<'a>,
+    answer: Answer,
+    room: usize,
+}
+
+impl Zone {
+    /// Answers a question. Work grows with the records in the answer and of the service, not with the zone.
+    pub fn answer(&self, question: &Question<'_>) -> Answer {
+        let decision = self.decide(question.name, question.record_type);
+        self.answer_decided(&decision, question)
+    }
+
+    /// Makes the answer that a decision comes to.
+    pub fn answer_decided(&self, decision: &Decision, question: &Question<'_>) -> Answer {
+        let mut answer = Answer::empty(ResponseCode::NoError);
+        answer.authoritative = true;
+        let mut filling = Filling { zone: self, question, answer, room: question.room };
+        filling.fill(decision);
+        let Filling { mut answer, room, .. } = filling;
+        // The first thing that is left out when there is no room.
+        answer.extended_error =
+            self.explain_briefly(decision, question, &answer).filter(|error| 4 + 2 + error.text.len() <= room);
+        answer
+    }
+
+    /// The SOA record's data.
+    pub(super) fn soa(&self) -> SOA {
+        let hostmaster = self.origin.prepend_label("hostmaster").expect("a zone name leaves room for a label");
+        SOA::new(self.name_server(), hostmaster, self.serial(), 3600, 600, 86_400, APEX_TTL)
+    }
+
+    pub(super) fn name_server(&self) -> Name {
+        self.origin.prepend_label(NAME_SERVER).expect("a zone name leaves room for two octets")
+    }
+
+    /// The fully qualified name of a service.
+    pub(super) fn service_name(&self, service: &ServiceAnswers) -> Name {
+        service.name().labels().rev().fold(self.origin.clone(), |name, label| prepended(&name, label))
+    }
+}
+
+/// A name with one more label on the left.
+fn prepended(name: &Name, label: &str) -> Name {
+    name.prepend_label(label).expect("the registry refuses names that do not fit")
+}
+
+impl Filling<'_> {
+    fn fill(&mut self, decision: &Decision) {
+        match (&decision.said, &decision.owner) {
+            (Said::Refused, _) => self.answer = Answer::empty(ResponseCode::Refused),
+            (Said::NotLoaded, _) => self.answer = Answer::empty(ResponseCode::ServFail),
+            (Said::NoData, _) => self.deny(APEX_TTL),
+            (Said::Waiting, _) => self.deny(WAITING_TTL),
+            (Said::Absent, _) => {
+                self.answer.rcode = ResponseCode::NXDomain;
+                self.deny(APEX_TTL);
+            }
+            (Said::OfZone(record_type), _) => self.fill_zone(*record_type),
+            (Said::ServiceTypes, Owner::ServiceTypes(group)) => self.fill_types(group),
+            (Said::OfInstances(kind), Owner::Selection(service, pick)) => self.fill_selection(service, pick, *kind),
+            (Said::OfInstances(kind), Owner::Instance(service, id) | Owner::Browsed(service, id)) => {
+                let browsed = matches!(decision.owner, Owner::Browsed(..));
+                if let Some(instance) = service.instance(id) {
+                    self.fill_instance(service, instance, *kind, browsed);
+                }
+            }
+            (Said::ServiceTypes | Said::OfInstances(_), _) => {}
+        }
+    }
+
+    /// The SOA of a denial; its TTL is how long the denial may be believed (RFC 2308 §5).
+    fn deny(&mut self, ttl: u32) {
+        let soa = Record::from_rdata(self.zone.origin.clone(), ttl, RData::SOA(self.zone.soa()));
+        // An upper bound: its names end in the zone's, which the question holds.
+        self.room = self.room.saturating_sub(wire_octets(&self.zone.origin) + RECORD_OCTETS + 5 + 13 + 20);
+        self.answer.authorities.push(soa);
+    }
+
+    fn fill_zone(&mut self, record_type: RecordType) {
+        let addresses = self.zone.settings.name_server.clone();
+        match record_type {
+            RecordType::SOA => {
+                let soa = self.zone.soa();
+                let octets = wire_octets(&soa.mname) + wire_octets(&soa.rname) + 20;
+                self.push(octets, APEX_TTL, RData::SOA(soa));
+            }
+            RecordType::NS => {
+                let target = self.zone.name_server();
+                self.push(wire_octets(&target), APEX_TTL, RData::NS(NS(target.clone())));
+                for address in addresses {
+                    self.push_additional(&target, APEX_TTL, address_octets(address), address_data(address));
+                }
+            }
+            record_type => {
+                for address in addresses.into_iter().filter(|a| a.is_ipv4() == (record_type == RecordType::A)) {
+                    self.push(address_octets(address), APEX_TTL, address_data(address));
+                }
+            }
+        }
+    }
+
+    fn fill_types(&mut self, group: &[u8]) {
+        // `_services._dns-sd._udp` stands in the same group as the types it lists.
+        let group_name = self.question.name.trim_to(usize::from(self.question.name.num_labels()) - 3);
+        for (transport, service) in self.zone.browse.types(group) {
+            let name = prepended(&group_name, &format!("_{}", transport.as_str()));
+            let name = prepended(&name, &format!("_{service}"));
+            if !self.push(wire_octets(&name), APEX_TTL, RData::PTR(PTR(name))) {
+                break;
+            }
+        }
+    }
+
+    fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind) {
+        let of_kind = || selected(service, pick, kind).filter(move |instance| kind.is_of(instance));
+        let ttl = service.smallest_ttl(of_kind(), self.zone.settings.ttl);
+        let maker = Maker::new(self.zone, self.question, service, pick.clone());
+        if *pick == Pick::One {
+            let start = Start::Turn(self.question.turn);
+            let one = service.groups().find_map(|(members, order)| {
+                order.walk(start).map(|n| service.at(members.start + n)).find(|i| kind.is_of(i))
+            });
+            self.push_all(&maker, one.into_iter(), kind, ttl);
+            return;
+        }
+        let mut seen = HashSet::new();
+        let (needed, count) = of_kind()
+            .filter(|instance| maker.distinct(kind, instance).is_none_or(|key| seen.insert(key)))
+            .fold((0, 0), |(octets, n), i| (octets + POINTER_OCTETS + RECORD_OCTETS + maker.octets(kind, i), n + 1));
+        let fits = needed <= self.room;
+        if !fits && self.question.last_resort {
+            self.room = self.room.saturating_sub(LAST_WORD_OCTETS);
+        }
+        match kind {
+            // Whoever takes addresses takes the first: it changes with each question.
+            Kind::A | Kind::Aaaa if fits => {
+                let start = Start::Turn(self.question.turn);
+                self.push_walk(&maker, service, kind, ttl, start);
+            }
+            // Whoever reads SRV chooses by weight: what it reads stays as it is until something changes.
+            _ if fits => self.push_all(&maker, of_kind(), kind, ttl),
+            _ => {
+                let start = Start::Client(client_hash(self.question.client));
+                self.push_walk(&maker, service, kind, ttl, start);
+            }
+        }
+        debug_assert!(!fits || self.answer.answers.len() == count, "what fits is filled in");
+    }
+
+    /// Fills in instances from a start on, by priority.
+    fn push_walk(&mut self, maker: &Maker<'_>, service: &ServiceAnswers, kind: Kind, ttl: u32, start: Start) {
+        let wanted = |i: &&Arc<Instance>| maker.pick.takes(i) && kind.is_of(i);
+        let lowest = selected(service, &maker.pick, kind).map(|i| i.registration.priority).next();
+        let only_lowest = matches!(kind, Kind::A | Kind::Aaaa);
+        let instances = service
+            .groups()
+            .flat_map(|(members, order)| order.walk(start).map(move |n| service.at(members.start + n)))
+            .filter(|i| !only_lowest || Some(i.registration.priority) == lowest)
+            .filter(wanted);
+        self.push_all(maker, instances, kind, ttl);
+    }
+
+    /// Fills in instances in the order given until there is no room.
+    fn push_all<'i>(
+        &mut self,
+        maker: &Maker<'_>,
+        instances: impl Iterator<Item = &'i Arc<Instance>>,
+        kind: Kind,
+        ttl: u32,
+    ) {
+        let mut seen = HashSet::new();
+        let mut taken: Vec<&Arc<Instance>> = Vec::new();
+        for instance in instances {
+            if maker.distinct(kind, instance).is_some_and(|key| !seen.insert(key)) {
+                continue;
+            }
+            if !self.push(maker.octets(kind, instance), ttl, maker.data(kind, instance)) {
+                break;
+            }
+            taken.push(instance);
+        }
+        for instance in taken {
+            self.push_helpful(maker, instance, kind);
+        }
+    }
+
+    fn fill_instance(&mut self, service: &Arc<ServiceAnswers>, instance: &Arc<Instance>, kind: Kind, browsed: bool) {
+        let ttl = service.ttl_of(instance, self.zone.settings.ttl).secs();
+        let maker = Maker::new(self.zone, self.question, service, Pick::All);
+        if kind == Kind::Txt && browsed && instance.registration.meta.is_empty() {
+            self.push(1, ttl, RData::TXT(TXT::from_bytes(vec![b""])));
+            return;
+        }
+        self.push_all(&maker, std::iter::once(instance), kind, ttl);
+    }
+
+    /// Records that save the client a question (RFC 2782, RFC 6763 §12, RFC 9460 §4.1).
+    fn push_helpful(&mut self, maker: &Maker<'_>, instance: &Arc<Instance>, kind: Kind) {
+        let ttl = maker.service.ttl_of(instance, self.zone.settings.ttl).secs();
+        if kind == Kind::Ptr {
+            let browsed = prepended(self.question.name, instance.id.as_str());
+            let srv = (maker.octets(Kind::Srv, instance), maker.data(Kind::Srv, instance));
+            self.push_additional(&browsed, ttl, srv.0, srv.1);
+            if Kind::Txt.is_of(instance) {
+                let txt = (maker.octets(Kind::Txt, instance), maker.data(Kind::Txt, instance));
+                self.push_additional(&browsed, ttl, txt.0, txt.1);
+            }
+        }
+        if matches!(kind, Kind::Srv | Kind::Ptr | Kind::Https) {
+            let target = maker.target(instance);
+            for address in instance.registration.addresses.iter() {
+                self.push_additional(&target, ttl, address_octets(address), address_data(address));
+            }
+        }
+    }
+
+    /// Fills in a record at the question's own name, or notes that there was no room.
+    fn push(&mut self, data_octets: usize, ttl: u32, data: RData) -> bool {
+        match self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + data_octets) {
+            Some(room) => {
+                self.room = room;
+                self.answer.answers.push(Record::from_rdata(self.question.name.clone(), ttl, data));
+                true
+            }
+            None => {
+                self.answer.truncated = true;
+                false
+            }
+        }
+    }
+
+    /// Adds a record that may as well be missing (RFC 2181 §9).
+    fn push_additional(&mut self, name: &Name, ttl: u32, data_octets: usize, data: RData) {
+        if let Some(room) = self.room.checked_sub(wire_octets(name) + RECORD_OCTETS + data_octets) {
+            self.room = room;
+            self.answer.additionals.push(Record::from_rdata(name.clone(), ttl, data));
+        }
+    }
+}
+
+/// Makes the records of a service's instances.
+struct Maker<'a> {
+    question: &'a Question<'a>,
+    service: &'a ServiceAnswers,
+    service_name: Name,
+    pick: Pick,
+}
+
+impl<'a> Maker<'a> {
+    fn new(zone: &Zone, question: &'a Question<'a>, service: &'a ServiceAnswers, pick: Pick) -> Self {
+        Self { question, service, service_name: zone.service_name(service), pick }
+    }
+
+    fn target(&self, instance: &Instance) -> Name {
+        prepended(&self.service_name, instance.id.as_str())
+    }
+
+    fn target_octets(&self, instance: &Instance) -> usize {
+        instance.id.as_str().len() + 1 + wire_octets(&self.service_name)
+    }
+
+    /// What makes two instances give the same record: an address, a set of metadata.
+    fn distinct<'i>(&self, kind: Kind, instance: &'i Instance) -> Option<Distinct<'i>> {
+        let registration = &instance.registration;
+        match kind {
+            Kind::A => registration.addresses.v4().map(|v4| Distinct::Address(v4.into())),
+            Kind::Aaaa => registration.addresses.v6().map(|v6| Distinct::Address(v6.into())),
+            Kind::Txt => Some(Distinct::Meta(registration.meta.iter().collect())),
+            Kind::Srv | Kind::Ptr | Kind::Https => None,
+        }
+    }
+
+    /// Octets of the data of an instance's record; never fewer than it takes.
+    fn octets(&self, kind: Kind, instance: &Instance) -> usize {
+        let registration = &instance.registration;
+        match kind {
+            Kind::A => 4,
+            Kind::Aaaa => 16,
+            // SRV and HTTPS targets are never compressed (RFC 2782, RFC 9460 §2.2).
+            Kind::Srv => 6 + self.target_octets(instance),
+            Kind::Txt => registration.meta.iter().map(|(key, value)| 1 + key.len() + 1 + value.len()).sum(),
+            Kind::Ptr => 1 + instance.id.as_str().len() + POINTER_OCTETS,
+            Kind::Https => {
+                let alpn: usize = alpn_of(&registration.meta).iter().map(|id| 1 + id.len()).sum();
+                let hints = registration.addresses.iter().map(|address| 4 + address_octets(address)).sum::<usize>();
+                2 + self.target_octets(instance) + (4 + alpn) + (4 + 2) + hints
+            }
+        }
+    }
+
+    fn data(&self, kind: Kind, instance: &Instance) -> RData {
+        let registration = &instance.registration;
+        let addresses = &registration.addresses;
+        match kind {
+            Kind::A => RData::A(A(addresses.v4().expect("an instance of this kind"))),
+            Kind::Aaaa => RData::AAAA(AAAA(addresses.v6().expect("an instance of this kind"))),
+            Kind::Srv => {
+                let (priority, weight) = (registration.priority, registration.weight);
+                RData::SRV(SRV::new(priority, weight, self.pick.port(instance), self.target(instance)))
+            }
+            Kind::Txt => {
+                let pairs: Vec<String> =
+                    registration.meta.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                RData::TXT(TXT::from_bytes(pairs.iter().map(String::as_bytes).collect()))
+            }
+            // In the question's own case, so that it is compressed.
+            Kind::Ptr => RData::PTR(PTR(prepended(self.question.name, instance.id.as_str()))),
+            Kind::Https => {
+                let mut params = Vec::new();
+                let alpn = alpn_of(&registration.meta);
+                if !alpn.is_empty() {
+                    params.push((SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn))));
+                }
+                params.push((SvcParamKey::Port, SvcParamValue::Port(registration.port)));
+                if let Some(v4) = addresses.v4() {
+                    params.push((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(vec![A(v4)]))));
+                }
+                if let Some(v6) = addresses.v6() {
+                    params.push((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(vec![AAAA(v6)]))));
+                }
+                // Priority 0 would make it an alias (RFC 9460 §2.4.1).
+                let priority = registration.priority.saturating_add(1);
+                RData::HTTPS(HTTPS(SVCB::new(priority, self.target(instance), params)))
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Distinct<'i> {
+    Address(IpAddr),
+    Meta(Vec<(&'i str, &'i str)>),
+}
+
+/// The protocol ids in `meta.alpn`, separated by commas; each is 1 to 255 octets (RFC 7301 §3.1).
+fn alpn_of(meta: &Meta) -> Vec<String> {
+    let alpn = meta.iter().find(|(key, _)| key.eq_ignore_ascii_case("alpn")).map_or("", |(_, value)| value);
+    alpn.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
+}
+
+/// Octets of a name without compression, with the root label.
+pub(super) fn wire_octets(name: &Name) -> usize {
+    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
+}
+
+fn address_octets(address: IpAddr) -> usize {
+    if address.is_ipv4() { 4 } else { 16 }
+}
+
+fn address_data(address: IpAddr) -> RData {
+    match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    }
+}
