@@ -74,6 +74,7 @@ impl World {
             name: "svc.internal".parse().unwrap(),
             ttl: Ttl::new("5s".parse().unwrap()).unwrap(),
             name_server: vec!["127.0.0.1".parse().unwrap()],
+            reverse: Vec::new(),
             serial: 1,
         });
         publisher.publish_all(&registry);

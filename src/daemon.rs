@@ -130,6 +130,7 @@ impl Daemon {
             name: config.zone.clone(),
             ttl: config.ttl,
             name_server: name_server_addresses(&config, &dns_addresses),
+            reverse: config.reverse.clone(),
             serial: (Timestamp::now().as_millis() / 1000) as u32,
         });
         let live = publisher.zone();

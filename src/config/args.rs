@@ -36,6 +36,18 @@ pub struct ServeArgs {
     #[arg(long, value_name = "IP")]
     pub ns_address: Vec<String>,
 
+    /// Nets whose addresses are answered with names, in reverse zones of their own
+    #[arg(long, value_name = "NET")]
+    pub reverse: Vec<String>,
+
+    /// A name of this server for those who ask which one answers (NSID, id.server)
+    #[arg(long, value_name = "TEXT")]
+    pub server_id: Option<String>,
+
+    /// What version.bind says; without it the question is refused
+    #[arg(long, value_name = "TEXT")]
+    pub server_version: Option<String>,
+
     /// Nets that checks may aim at, besides their instance's own address
     #[arg(long, value_name = "NET")]
     pub check_allow: Vec<String>,
@@ -91,6 +103,9 @@ impl ServeArgs {
                 Key::Memory => one(&self.memory),
                 Key::Demo => one(&self.demo),
                 Key::NsAddress => many(&self.ns_address),
+                Key::Reverse => many(&self.reverse),
+                Key::ServerId => one(&self.server_id),
+                Key::ServerVersion => one(&self.server_version),
                 Key::CheckAllow => many(&self.check_allow),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),

@@ -10,6 +10,9 @@ pub enum Key {
     Memory,
     Demo,
     NsAddress,
+    Reverse,
+    ServerId,
+    ServerVersion,
     CheckAllow,
     Ttl,
     NameMemory,
@@ -32,13 +35,16 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Zone,
         Self::Dns,
         Self::Http,
         Self::Memory,
         Self::Demo,
         Self::NsAddress,
+        Self::Reverse,
+        Self::ServerId,
+        Self::ServerVersion,
         Self::CheckAllow,
         Self::Ttl,
         Self::NameMemory,
@@ -59,6 +65,9 @@ impl Key {
             Self::Memory => ("memory", Takes::Switch, "false"),
             Self::Demo => ("demo", Takes::Switch, "false"),
             Self::NsAddress => ("ns_address", Takes::List, ""),
+            Self::Reverse => ("reverse", Takes::List, ""),
+            Self::ServerId => ("server_id", Takes::Text, ""),
+            Self::ServerVersion => ("server_version", Takes::Text, ""),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),

@@ -44,6 +44,12 @@ pub struct Config {
     pub demo: bool,
     /// Addresses of the NS target; none means those of `dns`.
     pub ns_addresses: Vec<IpAddr>,
+    /// Nets whose addresses have names, in reverse zones of their own.
+    pub reverse: Vec<IpNet>,
+    /// What NSID and `id.server` say; empty to keep it to itself. At most 64 octets.
+    pub server_id: String,
+    /// What `version.bind` says; empty to keep it to itself. At most 64 octets.
+    pub server_version: String,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
     /// Lifetime of answers in caches.
@@ -120,6 +126,9 @@ impl Config {
             Key::Memory => json!(self.engine == Engine::Memory),
             Key::Demo => json!(self.demo),
             Key::NsAddress => texts(&self.ns_addresses),
+            Key::Reverse => texts(&self.reverse),
+            Key::ServerId => json!(self.server_id),
+            Key::ServerVersion => json!(self.server_version),
             Key::CheckAllow => texts(&self.check_allow),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),

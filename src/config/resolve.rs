@@ -29,6 +29,9 @@ impl Config {
             engine: Engine::Memory,
             demo,
             ns_addresses: spec.list(Key::NsAddress, ns_address)?,
+            reverse: spec.list(Key::Reverse, net)?,
+            server_id: spec.one(Key::ServerId, server_text)?,
+            server_version: spec.one(Key::ServerVersion, server_text)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
@@ -90,6 +93,12 @@ fn ns_address(text: &str) -> Result<Vec<IpAddr>, &'static str> {
 fn net(text: &str) -> Result<Vec<IpNet>, &'static str> {
     let net = text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     net.map(|net| vec![net]).map_err(|_| "a net is an IP address with or without a prefix length, like 10.0.0.0/8")
+}
+
+/// What the server says of itself, in one character-string of a TXT record.
+fn server_text(text: &str) -> Result<String, &'static str> {
+    let fits = text.len() <= 64 && text.bytes().all(|b| (0x20..=0x7e).contains(&b));
+    if fits { Ok(text.to_owned()) } else { Err("at most 64 printable ASCII characters") }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

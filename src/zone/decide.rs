@@ -12,6 +12,7 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use super::Zone;
 use super::name::WireName;
 use super::owner::{Owner, Pick};
+use super::reverse::Reversed;
 use super::service::ServiceAnswers;
 use crate::model::Instance;
 
@@ -136,6 +137,8 @@ pub(super) enum Said {
     OfZone(RecordType),
     /// The service types of a group.
     ServiceTypes,
+    /// The names of an address.
+    Pointers,
     /// Records of instances; at least one.
     OfInstances(Kind),
     /// The name exists and has no record of the type.
@@ -157,12 +160,12 @@ impl Zone {
     /// Decides a question.
     pub fn decide(&self, name: &Name, record_type: RecordType) -> Decision {
         let wire = WireName::lower(name);
-        let owner = match wire.labels_below(&self.wire_origin) {
-            None => Owner::Outside,
-            Some(_) if !self.is_loaded() => return Decision { owner: Owner::Absent, said: Said::NotLoaded },
-            Some(_) => self.owner(&wire),
+        let owner = self.owner(&wire);
+        let said = match owner {
+            Owner::Outside => Said::Refused,
+            _ if !self.is_loaded() => Said::NotLoaded,
+            _ => self.say(&owner, record_type),
         };
-        let said = self.say(&owner, record_type);
         Decision { owner, said }
     }
 
@@ -172,6 +175,13 @@ impl Zone {
             Owner::Outside => Said::Refused,
             Owner::Absent => Said::Absent,
             Owner::Empty => Said::NoData,
+            Owner::Reverse(_, found) => match (found, record_type) {
+                (Reversed::Apex, RecordType::SOA | RecordType::ANY) => Said::OfZone(RecordType::SOA),
+                (Reversed::Apex, RecordType::NS) => Said::OfZone(RecordType::NS),
+                (Reversed::Address(_), RecordType::PTR | RecordType::ANY) => Said::Pointers,
+                (Reversed::Absent, _) => Said::Absent,
+                _ => Said::NoData,
+            },
             Owner::Apex => match record_type {
                 RecordType::SOA | RecordType::NS => Said::OfZone(record_type),
                 RecordType::ANY => Said::OfZone(RecordType::SOA),

@@ -231,6 +231,7 @@ fn meaning(owner: &Owner, name: &Name) -> String {
         Owner::Instance(service, id) => format!("instance {id} of service {}", service.name()),
         Owner::Browsed(service, id) => format!("instance {id} of service {}, by DNS-SD", service.name()),
         Owner::ServiceTypes(_) => "the service types, for browsing".to_owned(),
+        Owner::Reverse(origin, _) => format!("an address, in the reverse zone {origin}"),
         Owner::Empty => "no name of its own, but names lie below it".to_owned(),
         Owner::Absent => "nothing: no such name, and nothing below it".to_owned(),
     }

@@ -12,9 +12,10 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use super::decide::{Answer, Decision, Kind, Question, Said, selected};
 use super::order::{Start, client_hash};
 use super::owner::{Owner, Pick};
+use super::reverse::Reversed;
 use super::service::ServiceAnswers;
 use super::{NAME_SERVER, Zone};
-use crate::model::{Instance, Meta};
+use crate::model::{Instance, Meta, ServiceName};
 
 /// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
 const RECORD_OCTETS: usize = 10;
@@ -67,7 +68,12 @@ impl Zone {
 
     /// The fully qualified name of a service.
     pub(super) fn service_name(&self, service: &ServiceAnswers) -> Name {
-        service.name().labels().rev().fold(self.origin.clone(), |name, label| prepended(&name, label))
+        self.name_of(service.name())
+    }
+
+    /// The fully qualified form of a service's name.
+    fn name_of(&self, service: &ServiceName) -> Name {
+        service.labels().rev().fold(self.origin.clone(), |name, label| prepended(&name, label))
     }
 }
 
@@ -81,11 +87,11 @@ impl Filling<'_> {
         match (&decision.said, &decision.owner) {
             (Said::Refused, _) => self.answer = Answer::empty(ResponseCode::Refused),
             (Said::NotLoaded, _) => self.answer = Answer::empty(ResponseCode::ServFail),
-            (Said::NoData, _) => self.deny(APEX_TTL),
-            (Said::Waiting, _) => self.deny(WAITING_TTL),
-            (Said::Absent, _) => {
+            (Said::NoData, owner) => self.deny(owner, APEX_TTL),
+            (Said::Waiting, owner) => self.deny(owner, WAITING_TTL),
+            (Said::Absent, owner) => {
                 self.answer.rcode = ResponseCode::NXDomain;
-                self.deny(APEX_TTL);
+                self.deny(owner, APEX_TTL);
             }
             (Said::OfZone(record_type), _) => self.fill_zone(*record_type),
             (Said::ServiceTypes, Owner::ServiceTypes(group)) => self.fill_types(group),
@@ -96,15 +102,30 @@ impl Filling<'_> {
                     self.fill_instance(service, instance, *kind, browsed);
                 }
             }
-            (Said::ServiceTypes | Said::OfInstances(_), _) => {}
+            (Said::Pointers, Owner::Reverse(_, Reversed::Address(names))) => {
+                for (service, id) in names {
+                    let service = self.zone.name_of(service);
+                    let name = prepended(&service, id.as_str());
+                    let ttl = self.zone.settings.ttl.secs();
+                    if !self.push(wire_octets(&name), ttl, RData::PTR(PTR(name))) {
+                        break;
+                    }
+                }
+            }
+            (Said::ServiceTypes | Said::Pointers | Said::OfInstances(_), _) => {}
         }
     }
 
     /// The SOA of a denial; its TTL is how long the denial may be believed (RFC 2308 §5).
-    fn deny(&mut self, ttl: u32) {
-        let soa = Record::from_rdata(self.zone.origin.clone(), ttl, RData::SOA(self.zone.soa()));
-        // An upper bound: its names end in the zone's, which the question holds.
-        self.room = self.room.saturating_sub(wire_octets(&self.zone.origin) + RECORD_OCTETS + 5 + 13 + 20);
+    fn deny(&mut self, owner: &Owner, ttl: u32) {
+        let origin = match owner {
+            Owner::Reverse(origin, _) => origin,
+            _ => &self.zone.origin,
+        };
+        let soa = self.zone.soa();
+        let octets = wire_octets(origin) + RECORD_OCTETS + wire_octets(&soa.mname) + wire_octets(&soa.rname) + 20;
+        self.room = self.room.saturating_sub(octets);
+        let soa = Record::from_rdata(origin.clone(), ttl, RData::SOA(soa));
         self.answer.authorities.push(soa);
     }
 

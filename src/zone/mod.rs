@@ -17,6 +17,7 @@ mod index;
 mod name;
 mod order;
 mod publish;
+mod reverse;
 mod service;
 // What is said of it.
 mod decide;
@@ -39,6 +40,7 @@ use browse::Browse;
 use index::Index;
 use name::WireName;
 use near::Searches;
+use reverse::Reverse;
 
 /// The name of the name server, one label below the apex.
 pub const NAME_SERVER: &str = "ns";
@@ -52,6 +54,8 @@ pub struct Settings {
     pub ttl: Ttl,
     /// Addresses of the name server that the NS record names.
     pub name_server: Vec<IpAddr>,
+    /// Nets whose addresses have names: each makes reverse zones.
+    pub reverse: Vec<ipnet::IpNet>,
     /// The SOA serial to start from.
     pub serial: u32,
 }
@@ -64,6 +68,7 @@ pub struct Zone {
     wire_origin: WireName,
     index: Index,
     browse: Browse,
+    reverse: Reverse,
     searches: Searches,
     /// Grows by one with each change of content (RFC 1982).
     serial: AtomicU32,
@@ -74,17 +79,16 @@ impl Zone {
     fn new(settings: Settings) -> Self {
         let origin = Name::from_labels(settings.name.labels().map(str::as_bytes))
             .expect("a zone name is a valid name of at most 200 octets");
-        let wire_origin = WireName::lower(&origin);
-        let serial = AtomicU32::new(settings.serial);
         Self {
-            settings,
+            wire_origin: WireName::lower(&origin),
             origin,
-            wire_origin,
             index: Index::new(),
             browse: Browse::default(),
+            reverse: Reverse::new(&settings.reverse),
             searches: Searches::default(),
-            serial,
+            serial: AtomicU32::new(settings.serial),
             loaded: AtomicBool::new(false),
+            settings,
         }
     }
 

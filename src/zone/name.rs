@@ -33,6 +33,10 @@ impl WireName {
         wire
     }
 
+    pub(super) fn labels(&self) -> usize {
+        self.labels
+    }
+
     /// One label's text, counted from the left.
     pub(super) fn label(&self, position: usize) -> &[u8] {
         &self.span(position, position + 1)[1..]

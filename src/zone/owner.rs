@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use hickory_proto::rr::Name;
+
 use super::name::WireName;
+use super::reverse::Reversed;
 use super::service::ServiceAnswers;
 use super::{NAME_SERVER, Zone};
 use crate::model::{Instance, Transport};
@@ -63,6 +66,8 @@ pub(super) enum Owner {
     Browsed(Arc<ServiceAnswers>, Box<str>),
     /// The service types of a group: `_services._dns-sd._udp` (RFC 6763 §9).
     ServiceTypes(Box<[u8]>),
+    /// A name of a reverse zone, and that zone's name.
+    Reverse(Name, Reversed),
     /// Nothing itself, but names lie below it (RFC 9499 §7, empty non-terminal).
     Empty,
     /// Neither itself nor anything below it exists.
@@ -86,7 +91,10 @@ fn text_of(label: &[u8]) -> &str {
 impl Zone {
     /// What a name means now.
     pub(super) fn owner(&self, name: &WireName) -> Owner {
-        let Some(left) = name.labels_below(&self.wire_origin) else { return Owner::Outside };
+        let Some(left) = name.labels_below(&self.wire_origin) else {
+            let reversed = self.reverse.find(name);
+            return reversed.map_or(Owner::Outside, |(origin, found)| Owner::Reverse(origin.clone(), found));
+        };
         // RFC 2782 and DNS-SD names have their transport at most two labels from the left.
         let underscored = (0..left.min(3)).find_map(|at| transport_of(name.label(at)).map(|transport| (at, transport)));
         match (left, underscored) {

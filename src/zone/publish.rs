@@ -43,6 +43,7 @@ impl Publisher {
                 self.zone.browse.set(&key, transport, knows(after.as_ref()));
             }
         }
+        self.zone.reverse.follow(before, after.as_ref());
         // The instances are replaced also when no record changed, so that explanations stay true.
         self.zone.index.replace(&key, before, after.map(Arc::new));
         if changed {

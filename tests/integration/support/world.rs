@@ -61,6 +61,7 @@ impl World {
             name: zone.clone(),
             ttl: Ttl::new("5s".parse().unwrap()).unwrap(),
             name_server: vec!["127.0.0.1".parse().unwrap()],
+            reverse: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
             serial: 1,
         });
         let live = publisher.zone();
