@@ -269,7 +269,7 @@ async fn any_gets_one_set_of_records() {
         ("svc.internal", SOA),
         ("web.svc.internal", SRV),
         ("_web._tcp.svc.internal", SRV),
-        ("i1.web.svc.internal", SRV),
+        ("i1.web.svc.internal", A),
         ("six.svc.internal", SRV),
         ("ns.svc.internal", A),
     ] {
