@@ -1,34 +1,24 @@
-//! The full path of a question through hickory: parsed request in, finished message out.
+//! The full path of a question: parsed by hickory, decided by the zone, finished by `reply`.
 //!
-//! The only file that names hickory-server. Later transports of that library take the same [`RequestHandler`].
+//! The only file that names hickory-server.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::{DNSClass, Record, RecordType};
-use hickory_proto::serialize::binary::BinEncoder;
-use hickory_server::net::NetError;
-use hickory_server::net::runtime::{Time, TokioTime};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{DNSClass, RecordType};
 use hickory_server::net::xfer::Protocol as NetProtocol;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
-use parking_lot::Mutex;
+use hickory_server::server::Request;
 
-use super::message::{HEADER_OCTETS, Triage, bare_opt, error_reply, has_opt, triage};
+use super::message::{HEADER_OCTETS, Triage, opt_options, options_are_whole, triage};
+use super::reply::{Frame, Opt};
 use super::{Counters, Protocol, metrics};
-use crate::zone::{Answer, Detail, ExtendedError, Question, Zone};
+use crate::zone::{Answer, Detail, Question, Zone};
 
 /// The smallest reply every client takes over UDP (RFC 1035 §4.2.1), and the most a TCP message holds.
 const UDP_OCTETS_MIN: u16 = 512;
 const TCP_OCTETS_MAX: u16 = u16::MAX;
-/// The EDNS option of an extended error (RFC 8914 §2).
-const EXTENDED_ERROR_OPTION: u16 = 15;
-/// Octets of an OPT record without options.
-const OPT_OCTETS: usize = 11;
 
 /// Answers requests from the zone.
 #[derive(Debug)]
@@ -36,13 +26,6 @@ pub struct Handler {
     zone: Arc<Zone>,
     udp_payload: u16,
     counters: Arc<Counters>,
-}
-
-/// What is said to a request, before it is encoded.
-struct Decision {
-    answer: Answer,
-    edns: Option<Edns>,
-    limit: u16,
 }
 
 impl Handler {
@@ -56,18 +39,23 @@ impl Handler {
     /// The reply to a message, or nothing for what must not be answered. Never fails: a message that cannot be read
     /// gets FORMERR.
     pub async fn respond(&self, message: &[u8], client: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
-        let opt = || has_opt(message).then(|| bare_opt(self.udp_payload));
+        let triage = triage(message, client.port());
+        if triage == Triage::Drop {
+            self.counters.dropped();
+            return None;
+        }
+        let options = opt_options(message);
+        let opt = options.map(|_| Opt { udp_payload: self.udp_payload, dnssec_ok: false });
+        let unread = Frame { request: message, question: &[], opt, limit: UDP_OCTETS_MIN.into() };
         let refuse = |rcode| {
             self.counters.replied(protocol, None, rcode);
-            Some(error_reply(message, rcode, opt().as_ref().map(AsRef::as_ref)))
+            Some(unread.refuse(rcode))
         };
-        match triage(message, client.port()) {
-            Triage::Drop => {
-                self.counters.dropped();
-                return None;
-            }
-            Triage::Refuse(rcode) => return refuse(rcode),
-            Triage::Parse => {}
+        if let Triage::Refuse(rcode) = triage {
+            return refuse(rcode);
+        }
+        if options.is_some_and(|options| !options_are_whole(options)) {
+            return refuse(ResponseCode::FormErr);
         }
         let net_protocol = match protocol {
             Protocol::Udp => NetProtocol::Udp,
@@ -76,123 +64,64 @@ impl Handler {
         let Ok(request) = Request::from_bytes(message.to_vec(), client, net_protocol) else {
             return refuse(ResponseCode::FormErr);
         };
-        let sink = Sink::default();
-        let info = self.handle_request::<_, TokioTime>(&request, sink.clone()).await;
+        let opt = request
+            .edns
+            .as_ref()
+            .map(|asked| Opt { udp_payload: self.udp_payload, dnssec_ok: asked.flags().dnssec_ok });
+        let limit = self.limit(&request).into();
+        let frame = Frame { request: message, question: request.queries.as_bytes(), opt, limit };
+        let answer = self.decide(&request, &frame);
+        let Ok(reply) = frame.answer(&answer) else {
+            tracing::error!("a reply could not be encoded");
+            return refuse(ResponseCode::ServFail);
+        };
         let record_type = request.queries.queries().first().map(|query| query.query_type());
-        self.counters.replied(protocol, record_type, info.response_code);
-        let reply = sink.0.lock().take()?;
+        self.counters.replied(protocol, record_type, answer.rcode);
         if reply[2] & 0x02 != 0 {
             self.counters.truncated();
         }
         Some(reply)
     }
 
-    /// What to say to a request that could be read.
-    fn decide(&self, request: &Request) -> Decision {
-        let over_udp = request.protocol() == NetProtocol::Udp;
-        let edns = request.edns.as_ref().map(|asked| self.edns(asked));
-        let limit = match &request.edns {
-            _ if !over_udp => TCP_OCTETS_MAX,
-            Some(asked) => asked.max_payload().clamp(UDP_OCTETS_MIN, self.udp_payload),
+    /// The most octets that the client takes in a reply.
+    fn limit(&self, request: &Request) -> u16 {
+        match &request.edns {
+            _ if request.protocol() == NetProtocol::Tcp => TCP_OCTETS_MAX,
+            Some(asked) => asked.max_payload().min(self.udp_payload).max(UDP_OCTETS_MIN),
             None => UDP_OCTETS_MIN,
-        };
-        let decision = |answer| Decision { answer, edns: edns.clone(), limit };
-        let refuse = |rcode| decision(Answer::empty(rcode));
-        if request.edns.as_ref().is_some_and(|asked| asked.version() > 0) {
-            return refuse(ResponseCode::BADVERS);
         }
-        let [query] = request.queries.queries() else { return refuse(ResponseCode::FormErr) };
-        if query.query_class() != DNSClass::IN || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR) {
-            return refuse(ResponseCode::Refused);
-        }
-        let taken = HEADER_OCTETS + request.queries.as_bytes().len() + edns.as_ref().map_or(0, |_| OPT_OCTETS);
-        let question = Question {
-            name: query.original().name(),
-            record_type: query.query_type(),
-            room: usize::from(limit).saturating_sub(taken),
-            client: request.src().ip(),
-            detail: if edns.is_some() { Detail::Counts } else { Detail::None },
-            last_resort: !over_udp,
-            turn: turn(),
-        };
-        let mut decision = decision(self.zone.answer(&question));
-        if let (Some(edns), Some(error)) = (&mut decision.edns, &decision.answer.extended_error) {
-            edns.options_mut().insert(extended_error(error));
-        }
-        decision
     }
 
-    /// The OPT of the reply to a request that has one: version 0, our own payload size, DO as asked (RFC 3225 §3).
-    fn edns(&self, asked: &Edns) -> Edns {
-        let mut edns = Edns::new();
-        edns.set_max_payload(self.udp_payload).set_version(0).set_dnssec_ok(asked.flags().dnssec_ok);
-        edns
+    /// What to say to a request that could be read.
+    fn decide(&self, request: &Request, frame: &Frame<'_>) -> Answer {
+        if request.edns.as_ref().is_some_and(|asked| asked.version() > 0) {
+            return Answer::empty(ResponseCode::BADVERS);
+        }
+        let [query] = request.queries.queries() else { return Answer::empty(ResponseCode::FormErr) };
+        if query.query_class() != DNSClass::IN || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR) {
+            return Answer::empty(ResponseCode::Refused);
+        }
+        let taken = HEADER_OCTETS + frame.question.len() + frame.opt.map_or(0, |_| Opt::OCTETS);
+        self.zone.answer(&Question {
+            name: query.original().name(),
+            record_type: query.query_type(),
+            room: frame.limit.saturating_sub(taken),
+            client: request.src().ip(),
+            detail: if frame.opt.is_some() { Detail::Counts } else { Detail::None },
+            last_resort: request.protocol() == NetProtocol::Tcp,
+            turn: turn(),
+        })
     }
 }
 
 /// A number that differs from one question to the next, without anything shared between threads.
+///
+/// Steps of the golden ratio spread evenly whatever they are divided by, and so does every second of them: a resolver
+/// that asks for A and AAAA in turn sees each begin everywhere, which a number that grows by one would deny it.
 fn turn() -> usize {
-    thread_local!(static TURN: AtomicUsize = AtomicUsize::new(rand::random::<u16>().into()));
-    TURN.with(|turn| turn.fetch_add(1, Ordering::Relaxed))
-}
-
-fn extended_error(error: &ExtendedError) -> EdnsOption {
-    let mut data = error.code.to_be_bytes().to_vec();
-    data.extend_from_slice(error.text.as_bytes());
-    EdnsOption::Unknown(EXTENDED_ERROR_OPTION, data)
-}
-
-#[async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
-        let Decision { answer, edns, limit } = self.decide(request);
-        debug_assert!(usize::from(limit) >= HEADER_OCTETS);
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.response_code = answer.rcode;
-        metadata.authoritative = answer.authoritative;
-        metadata.truncation = answer.truncated;
-        metadata.authentic_data = false;
-        metadata.recursion_available = false;
-        let builder = MessageResponseBuilder::new(&request.queries, edns.as_ref());
-        let none: [&Record; 0] = [];
-        let message = builder.build(metadata, &answer.answers, &answer.authorities, none, &answer.additionals);
-        match reply.send_response(message).await {
-            Ok(info) => info,
-            Err(error) => {
-                tracing::error!(error = %error, "a reply could not be encoded");
-                let mut metadata = Metadata::response_from_request(&request.metadata);
-                metadata.response_code = ResponseCode::ServFail;
-                Header { metadata, counts: HeaderCounts::default() }.into()
-            }
-        }
-    }
-}
-
-/// Takes the encoded reply for a transport of our own.
-#[derive(Debug, Clone, Default)]
-struct Sink(Arc<Mutex<Option<Vec<u8>>>>);
-
-#[async_trait]
-impl ResponseHandler for Sink {
-    async fn send_response<'a>(
-        &mut self,
-        response: MessageResponse<
-            '_,
-            'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-        >,
-    ) -> Result<ResponseInfo, NetError> {
-        let mut octets = Vec::with_capacity(usize::from(UDP_OCTETS_MIN));
-        let info = {
-            let mut encoder = BinEncoder::new(&mut octets);
-            // The answer was made to fit: the encoder, which would lose the OPT of a reply it has to cut, never cuts.
-            encoder.set_max_size(TCP_OCTETS_MAX);
-            response.destructive_emit(&mut encoder)?
-        };
-        *self.0.lock() = Some(octets);
-        Ok(info)
-    }
+    thread_local!(static TURN: Cell<u64> = Cell::new(rand::random()));
+    TURN.with(|turn| {
+        turn.set(turn.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        (turn.get() >> 32) as usize
+    })
 }

@@ -1,4 +1,4 @@
-//! What can be said of a message before it is parsed, and replies to messages that cannot be.
+//! What can be said of a message before it is parsed.
 
 use hickory_proto::op::ResponseCode;
 
@@ -7,6 +7,11 @@ pub(super) const HEADER_OCTETS: usize = 12;
 /// Octets of the smallest question and of the smallest record.
 const QUESTION_OCTETS_MIN: usize = 5;
 const RECORD_OCTETS_MIN: usize = 11;
+/// Records that a question may bring along: an OPT, a signature, and room for what is not known yet. Each name in them
+/// may be read through all that came before, so that many would cost the square of their number.
+const RECORDS_MAX: usize = 16;
+/// The type of an OPT record (RFC 6891 §6.1.2).
+pub(super) const OPT_TYPE: u16 = 41;
 /// The opcode of a query, which is the only one served.
 const OPCODE_QUERY: u8 = 0;
 
@@ -35,62 +40,56 @@ pub(super) fn triage(message: &[u8], source_port: u16) -> Triage {
     let count = |at: usize| usize::from(u16::from_be_bytes([header[at], header[at + 1]]));
     let records = count(6) + count(8) + count(10);
     let needed = HEADER_OCTETS + count(4) * QUESTION_OCTETS_MIN + records * RECORD_OCTETS_MIN;
-    // One question in a message, no more (RFC 9619).
-    if count(4) > 1 || needed > message.len() { Triage::Refuse(ResponseCode::FormErr) } else { Triage::Parse }
-}
-
-/// A reply of a header alone, with the OPT record when the request had one (RFC 6891 §7).
-pub(super) fn error_reply(message: &[u8], rcode: ResponseCode, opt: Option<&[u8]>) -> Vec<u8> {
-    let mut reply = vec![0; HEADER_OCTETS];
-    reply[..2].copy_from_slice(&message[..2]);
-    // QR, the request's opcode, and its RD (RFC 1035 §4.1.1).
-    reply[2] = 0x80 | (message[2] & 0x79);
-    reply[3] = rcode.low() & 0x0f;
-    if let Some(opt) = opt {
-        reply[11] = 1;
-        reply.extend_from_slice(opt);
+    // One question in a message (RFC 9619). Its name has nothing to point at but the header, which the reply changes.
+    let question_is_sound = count(4) == 1 && matches!(skip_name(message, HEADER_OCTETS), Some((_, false)));
+    if question_is_sound && records <= RECORDS_MAX && needed <= message.len() {
+        Triage::Parse
+    } else {
+        Triage::Refuse(ResponseCode::FormErr)
     }
-    reply
 }
 
-/// The OPT record of a reply that carries no options (RFC 6891 §6.1.2).
-pub(super) fn bare_opt(udp_payload: u16) -> [u8; 11] {
-    let [high, low] = udp_payload.to_be_bytes();
-    [0, 0, 41, high, low, 0, 0, 0, 0, 0, 0]
-}
-
-/// Where the name at `at` ends; names in requests that we read this way are not followed through pointers.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+/// Where the name at `at` ends, and whether it ends in a pointer, which is not followed.
+fn skip_name(message: &[u8], mut at: usize) -> Option<(usize, bool)> {
     loop {
         match *message.get(at)? {
-            0 => return Some(at + 1),
-            length if length & 0xc0 == 0xc0 => return Some(at + 2),
+            0 => return Some((at + 1, false)),
+            length if length & 0xc0 == 0xc0 => return Some((at + 2, true)),
             length if length & 0xc0 == 0 => at += 1 + usize::from(length),
             _ => return None,
         }
     }
 }
 
-/// Whether a message that may not parse as a whole has an OPT record somewhere. Time is linear in its length.
-pub(super) fn has_opt(message: &[u8]) -> bool {
+/// The first OPT record in the additional section of a message that may not parse as a whole: its options, or as much
+/// of them as there is. Time is linear in the length of the message.
+pub(super) fn opt_options(message: &[u8]) -> Option<&[u8]> {
     let count = |at: usize| message.get(at..at + 2).map_or(0, |c| usize::from(u16::from_be_bytes([c[0], c[1]])));
-    let find = || -> Option<bool> {
-        let mut at = HEADER_OCTETS;
-        for _ in 0..count(4) {
-            at = skip_name(message, at)? + 4;
+    let mut at = HEADER_OCTETS;
+    for _ in 0..count(4) {
+        at = skip_name(message, at)?.0 + 4;
+    }
+    let before = count(6) + count(8);
+    for position in 0..before + count(10) {
+        let owner = at;
+        at = skip_name(message, at)?.0;
+        let fixed = message.get(at..at + 10)?;
+        let end = at + 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+        if position >= before && message[owner] == 0 && fixed[..2] == OPT_TYPE.to_be_bytes() {
+            return message.get(at + 10..end.min(message.len()));
         }
-        for _ in 0..count(6) + count(8) + count(10) {
-            let owner = at;
-            at = skip_name(message, at)?;
-            let fixed = message.get(at..at + 10)?;
-            if message[owner] == 0 && fixed[..2] == [0, 41] {
-                return Some(true);
-            }
-            at += 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-        }
-        Some(false)
-    };
-    find().unwrap_or(false)
+        at = end;
+    }
+    None
+}
+
+/// Whether the lengths of options add up (RFC 6891 §6.1.2); what they say is not looked at.
+pub(super) fn options_are_whole(mut options: &[u8]) -> bool {
+    while let [_, _, high, low, rest @ ..] = options {
+        let Some(rest) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) else { return false };
+        options = rest;
+    }
+    options.is_empty()
 }
 
 #[cfg(test)]
@@ -125,11 +124,35 @@ mod tests {
     }
 
     #[test]
-    fn error_replies_keep_id_opcode_and_rd_only() {
-        let request = header([0x79 | 0x06, 0xff], [1, 2, 3, 4]);
-        let reply = error_reply(&request, ResponseCode::NotImp, Some(&bare_opt(1232)));
-        assert_eq!(reply[..12], [0xab, 0xcd, 0xf9, 4, 0, 0, 0, 0, 0, 0, 0, 1]);
-        assert!(has_opt(&reply));
-        assert!(!has_opt(&request));
+    fn questions_have_plain_names() {
+        for (name, plain) in [(&b"\x03web\0"[..], true), (b"\0", true), (b"\xc0\x0c", false), (b"\x01a\xc0\x00", false)]
+        {
+            let message = [&header([0, 0], [1, 0, 0, 0])[..], name, &[0, 1, 0, 1]].concat();
+            assert_eq!(triage(&message, 9) == Triage::Parse, plain, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_opt_is_found_in_the_additional_section_only() {
+        let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 3, 1, 2, 3];
+        let message = |counts| [&header([0, 0], counts)[..], &opt].concat();
+        assert_eq!(opt_options(&message([0, 0, 0, 1])), Some(&[1, 2, 3][..]));
+        assert_eq!(opt_options(&message([0, 0, 0, 1])[..24]), Some(&[1][..]));
+        assert_eq!(opt_options(&message([0, 0, 1, 0])), None);
+        assert_eq!(opt_options(&message([0, 0, 0, 1])[..22]), None);
+        assert_eq!(opt_options(&message([9, 9, 9, 9])), None);
+    }
+
+    #[test]
+    fn options_add_up_or_not() {
+        for (options, whole) in [
+            (&[][..], true),
+            (&[0, 1, 0, 0], true),
+            (&[0, 1, 0, 2, 7, 7, 0, 1, 0, 0], true),
+            (&[0, 1, 0, 2, 7], false),
+            (&[0, 1, 0, 0, 0], false),
+        ] {
+            assert_eq!(options_are_whole(options), whole, "{options:?}");
+        }
     }
 }

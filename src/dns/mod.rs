@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! UDP datagram ─┐                                  ┌─▶ same socket
-//! TCP message  ─┴▶ message::triage ─▶ Handler ─▶ Zone::answer ─▶ message, sized to the client's limit
+//! TCP message  ─┴▶ message::triage ─▶ Handler ─▶ Zone::answer ─▶ reply, sized to the client's limit
 //!                  drop · FORMERR · NOTIMP
 //! ```
 //!
@@ -12,6 +12,7 @@
 mod handler;
 mod message;
 mod metrics;
+mod reply;
 mod server;
 mod tcp;
 mod udp;

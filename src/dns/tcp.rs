@@ -1,6 +1,8 @@
 //! Questions over connections (RFC 7766): length-prefixed, one after another, answered in the order they come.
 //!
-//! A reply is written before the next question is read, so a client that does not read holds one reply and no more.
+//! A reply is written before the next question is read, so a client that does not read holds one reply and no more. A
+//! connection is busy while its question is being answered; whoever keeps us waiting, with a question or with reading
+//! the reply, is idle and makes room for others when there are too many.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +55,9 @@ async fn converse(mut stream: TcpStream, client: SocketAddr, handler: &Handler, 
     let _ = stream.set_nodelay(true);
     while let Ok(Ok(message)) = timeout(idle, read_message(&mut stream)).await {
         slot.busy();
-        let Some(reply) = handler.respond(&message, client, Protocol::Tcp).await else { return };
+        let reply = handler.respond(&message, client, Protocol::Tcp).await;
+        slot.idle();
+        let Some(reply) = reply else { return };
         let Ok(length) = u16::try_from(reply.len()) else { return };
         let mut framed = Vec::with_capacity(2 + reply.len());
         framed.extend_from_slice(&length.to_be_bytes());
@@ -61,7 +65,6 @@ async fn converse(mut stream: TcpStream, client: SocketAddr, handler: &Handler, 
         if !matches!(timeout(idle, stream.write_all(&framed)).await, Ok(Ok(()))) {
             return;
         }
-        slot.idle();
     }
 }
 

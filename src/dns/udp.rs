@@ -11,12 +11,20 @@ use super::{Handler, Protocol};
 /// Octets of the largest datagram.
 const DATAGRAM_OCTETS_MAX: usize = 65_535;
 
+/// Whether an error says that an earlier reply found nobody (ICMP unreachable). That concerns no other client.
+fn concerns_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
+}
+
 /// Answers what comes to a socket until the task is aborted.
 pub(super) async fn serve(socket: UdpSocket, handler: Arc<Handler>) {
     let mut datagram = vec![0; DATAGRAM_OCTETS_MAX];
+    let mut failing = false;
     loop {
         match socket.recv_from(&mut datagram).await {
             Ok((length, client)) => {
+                failing = false;
                 if let Some(reply) = handler.respond(&datagram[..length], client, Protocol::Udp).await {
                     // The client may be gone; whoever still waits asks again.
                     if let Err(error) = socket.send_to(&reply, client).await {
@@ -24,12 +32,27 @@ pub(super) async fn serve(socket: UdpSocket, handler: Arc<Handler>) {
                     }
                 }
             }
-            // An earlier reply found nobody (ICMP port unreachable). That concerns no other client.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(error = %error, "receiving failed");
+                // Said once, not at every try.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(error = %error, "receiving failed");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_one_client_are_told_from_those_of_the_socket() {
+        for (number, of_one) in [(111, true), (113, true), (101, true), (100, false), (12, false)] {
+            // ECONNREFUSED, EHOSTUNREACH, ENETUNREACH; ENETDOWN, ENOMEM.
+            assert_eq!(concerns_one_client(&io::Error::from_raw_os_error(number)), of_one, "{number}");
         }
     }
 }

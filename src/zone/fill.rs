@@ -21,6 +21,8 @@ use crate::model::{Instance, Meta, ServiceName};
 const RECORD_OCTETS: usize = 10;
 /// Octets of an owner name that points at the question.
 const POINTER_OCTETS: usize = 2;
+/// The mailbox of who answers for the zone, as a label.
+const HOSTMASTER: &str = "hostmaster";
 /// TTL at the apex, SOA MINIMUM, and TTL of a denial, in seconds.
 pub(super) const APEX_TTL: u32 = 5;
 /// TTL of the denial for a known service that has nothing to answer: it may be back in a moment.
@@ -58,7 +60,7 @@ impl Zone {
 
     /// The SOA record's data.
     pub(super) fn soa(&self) -> SOA {
-        let hostmaster = self.origin.prepend_label("hostmaster").expect("a zone name leaves room for a label");
+        let hostmaster = self.origin.prepend_label(HOSTMASTER).expect("a zone name leaves room for a label");
         SOA::new(self.name_server(), hostmaster, self.serial(), 3600, 600, 86_400, APEX_TTL)
     }
 
@@ -93,7 +95,7 @@ impl Filling<'_> {
                 self.answer.rcode = ResponseCode::NXDomain;
                 self.deny(owner, APEX_TTL);
             }
-            (Said::OfZone(record_type), _) => self.fill_zone(*record_type),
+            (Said::OfZone(record_type), owner) => self.fill_zone(owner, *record_type),
             (Said::ServiceTypes, Owner::ServiceTypes(group)) => self.fill_types(group),
             (Said::OfInstances(kind), Owner::Selection(service, pick)) => self.fill_selection(service, pick, *kind),
             (Said::OfInstances(kind), Owner::Instance(service, id) | Owner::Browsed(service, id)) => {
@@ -122,24 +124,43 @@ impl Filling<'_> {
             Owner::Reverse(origin, _) => origin,
             _ => &self.zone.origin,
         };
-        let soa = self.zone.soa();
-        let octets = wire_octets(origin) + RECORD_OCTETS + wire_octets(&soa.mname) + wire_octets(&soa.rname) + 20;
-        self.room = self.room.saturating_sub(octets);
-        let soa = Record::from_rdata(origin.clone(), ttl, RData::SOA(soa));
-        self.answer.authorities.push(soa);
+        // The question ends with the owner.
+        match self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + self.soa_octets(owner)) {
+            Some(room) => {
+                self.room = room;
+                let soa = Record::from_rdata(origin.clone(), ttl, RData::SOA(self.zone.soa()));
+                self.answer.authorities.push(soa);
+            }
+            // Only for the longest of names below a reverse zone: without it the denial could not be believed.
+            None => self.answer.truncated = true,
+        }
     }
 
-    fn fill_zone(&mut self, record_type: RecordType) {
+    /// Octets of the zone's name as the end of another: a pointer, unless the question is in a reverse zone.
+    fn zone_name_octets(&self, owner: &Owner) -> usize {
+        match owner {
+            Owner::Reverse(..) => wire_octets(&self.zone.origin),
+            _ => POINTER_OCTETS,
+        }
+    }
+
+    fn name_server_octets(&self, owner: &Owner) -> usize {
+        1 + NAME_SERVER.len() + self.zone_name_octets(owner)
+    }
+
+    fn soa_octets(&self, owner: &Owner) -> usize {
+        self.name_server_octets(owner) + 1 + HOSTMASTER.len() + self.zone_name_octets(owner) + 20
+    }
+
+    fn fill_zone(&mut self, owner: &Owner, record_type: RecordType) {
         let addresses = self.zone.settings.name_server.clone();
         match record_type {
             RecordType::SOA => {
-                let soa = self.zone.soa();
-                let octets = wire_octets(&soa.mname) + wire_octets(&soa.rname) + 20;
-                self.push(octets, APEX_TTL, RData::SOA(soa));
+                self.push(self.soa_octets(owner), APEX_TTL, RData::SOA(self.zone.soa()));
             }
             RecordType::NS => {
                 let target = self.zone.name_server();
-                self.push(wire_octets(&target), APEX_TTL, RData::NS(NS(target.clone())));
+                self.push(self.name_server_octets(owner), APEX_TTL, RData::NS(NS(target.clone())));
                 for address in addresses {
                     self.push_additional(&target, APEX_TTL, address_octets(address), address_data(address));
                 }

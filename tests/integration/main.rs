@@ -10,3 +10,4 @@ mod scenarios;
 mod store;
 mod support;
 mod system;
+mod wire;
