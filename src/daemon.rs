@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::check::{Checker, Targets};
 use crate::config::{Config, Engine};
-use crate::dns::Handler;
+use crate::dns::{Handler, HandlerSettings, Identity};
 use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
 use crate::registry::Limits;
@@ -150,8 +150,14 @@ impl Daemon {
         });
         let checks = Part { closing: stop_checks, task: checks };
 
-        let handler = metrics.register(|registry| Handler::new(live.clone(), config.udp_payload, registry));
-        let dns = Part::spawn(|signal| dns.serve(Arc::new(handler), dns::Settings::default(), signal));
+        let listening = dns::Settings::default();
+        let answering = HandlerSettings {
+            udp_payload: config.udp_payload,
+            idle: listening.idle,
+            identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
+        };
+        let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
+        let dns = Part::spawn(|signal| dns.serve(Arc::new(handler), listening, signal));
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {

@@ -1,39 +1,68 @@
 //! The full path of a question: parsed by hickory, decided by the zone, finished by `reply`.
 //!
-//! The only file that names hickory-server.
+//! The only file that names hickory-server. The handler is also that library's [`RequestHandler`], so that its transports
+//! over streams can be attached; replies over our own sockets are written by `reply`, which knows what fits.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{DNSClass, RecordType};
+use async_trait::async_trait;
+use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_proto::rr::{DNSClass, Record, RecordType};
+use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol as NetProtocol;
-use hickory_server::server::Request;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
 
-use super::message::{HEADER_OCTETS, Triage, opt_options, options_are_whole, triage};
+use super::cookie::Cookies;
+use super::edns::{Asked, Malformed, Manners};
+use super::message::{HEADER_OCTETS, Triage, opt_options, triage};
 use super::reply::{Frame, Opt};
-use super::{Counters, Protocol, metrics};
+use super::{Counters, Identity, Protocol, metrics};
+use crate::model::Timestamp;
 use crate::zone::{Answer, Detail, Question, Zone};
 
 /// The smallest reply every client takes over UDP (RFC 1035 §4.2.1), and the most a TCP message holds.
 const UDP_OCTETS_MIN: u16 = 512;
 const TCP_OCTETS_MAX: u16 = u16::MAX;
+/// Octets that hickory's encoder may need beyond ours in a message over a stream: it repeats the first owner name.
+const ENCODER_SLACK: usize = 512;
+
+/// How a handler answers.
+#[derive(Debug, Clone)]
+pub struct HandlerSettings {
+    /// The largest UDP reply, in octets.
+    pub udp_payload: u16,
+    /// How long TCP connections may be idle, for clients that ask (RFC 7828).
+    pub idle: Duration,
+    /// What the server says of itself.
+    pub identity: Identity,
+}
 
 /// Answers requests from the zone.
 #[derive(Debug)]
 pub struct Handler {
     zone: Arc<Zone>,
     udp_payload: u16,
+    identity: Identity,
+    manners: Manners,
     counters: Arc<Counters>,
 }
 
 impl Handler {
-    /// Answers from a zone with UDP replies of at most `udp_payload` octets; registers its counters.
-    pub fn new(zone: Arc<Zone>, udp_payload: u16, registry: &mut prometheus_client::registry::Registry) -> Self {
+    /// Answers from a zone; registers its counters.
+    pub fn new(
+        zone: Arc<Zone>,
+        settings: HandlerSettings,
+        registry: &mut prometheus_client::registry::Registry,
+    ) -> Self {
         let counters = Arc::new(Counters::default());
         registry.register_collector(Box::new(metrics::Export(counters.clone())));
-        Self { zone, udp_payload, counters }
+        let HandlerSettings { udp_payload, idle, identity } = settings;
+        let manners = Manners { idle, server_id: identity.server_id.clone(), cookies: Cookies::new() };
+        Self { zone, udp_payload, identity, manners, counters }
     }
 
     /// The reply to a message, or nothing for what must not be answered. Never fails: a message that cannot be read
@@ -44,36 +73,41 @@ impl Handler {
             self.counters.dropped();
             return None;
         }
-        let options = opt_options(message);
-        let opt = options.map(|_| Opt { udp_payload: self.udp_payload, dnssec_ok: false });
-        let unread = Frame { request: message, question: &[], opt, limit: UDP_OCTETS_MIN.into() };
-        let refuse = |rcode| {
+        let asked = opt_options(message).map(Asked::read);
+        let mut opt = asked.map(|asked| {
+            let options = self.manners.reply(asked.unwrap_or_default(), client.ip(), protocol, now());
+            Opt { udp_payload: self.udp_payload, dnssec_ok: false, options }
+        });
+        let refuse = |rcode, opt| {
             self.counters.replied(protocol, None, rcode);
-            Some(unread.refuse(rcode))
+            Some(Frame { request: message, question: &[], opt, limit: UDP_OCTETS_MIN.into() }.refuse(rcode))
         };
-        if let Triage::Refuse(rcode) = triage {
-            return refuse(rcode);
-        }
-        if options.is_some_and(|options| !options_are_whole(options)) {
-            return refuse(ResponseCode::FormErr);
+        match (triage, asked) {
+            (Triage::Refuse(rcode), _) => return refuse(rcode, opt),
+            (_, Some(Err(Malformed))) => return refuse(ResponseCode::FormErr, opt),
+            (Triage::Questionless, Some(Ok(Asked { cookie: Some(_), .. }))) => {
+                return refuse(ResponseCode::NoError, opt);
+            }
+            (Triage::Questionless, _) => return refuse(ResponseCode::FormErr, opt),
+            (Triage::Parse | Triage::Drop, _) => {}
         }
         let net_protocol = match protocol {
             Protocol::Udp => NetProtocol::Udp,
             Protocol::Tcp => NetProtocol::Tcp,
         };
         let Ok(request) = Request::from_bytes(message.to_vec(), client, net_protocol) else {
-            return refuse(ResponseCode::FormErr);
+            return refuse(ResponseCode::FormErr, opt);
         };
-        let opt = request
-            .edns
-            .as_ref()
-            .map(|asked| Opt { udp_payload: self.udp_payload, dnssec_ok: asked.flags().dnssec_ok });
-        let limit = self.limit(&request).into();
+        if let (Some(opt), Some(asked)) = (&mut opt, &request.edns) {
+            opt.dnssec_ok = asked.flags().dnssec_ok;
+        }
+        let limit = usize::from(self.limit(&request));
         let frame = Frame { request: message, question: request.queries.as_bytes(), opt, limit };
-        let answer = self.decide(&request, &frame);
+        let taken = HEADER_OCTETS + frame.question.len() + frame.opt.as_ref().map_or(0, Opt::octets);
+        let answer = self.decide(&request, limit.saturating_sub(taken));
         let Ok(reply) = frame.answer(&answer) else {
             tracing::error!("a reply could not be encoded");
-            return refuse(ResponseCode::ServFail);
+            return refuse(ResponseCode::ServFail, frame.opt);
         };
         let record_type = request.queries.queries().first().map(|query| query.query_type());
         self.counters.replied(protocol, record_type, answer.rcode);
@@ -86,32 +120,70 @@ impl Handler {
     /// The most octets that the client takes in a reply.
     fn limit(&self, request: &Request) -> u16 {
         match &request.edns {
-            _ if request.protocol() == NetProtocol::Tcp => TCP_OCTETS_MAX,
+            _ if request.protocol() != NetProtocol::Udp => TCP_OCTETS_MAX,
             Some(asked) => asked.max_payload().min(self.udp_payload).max(UDP_OCTETS_MIN),
             None => UDP_OCTETS_MIN,
         }
     }
 
-    /// What to say to a request that could be read.
-    fn decide(&self, request: &Request, frame: &Frame<'_>) -> Answer {
+    /// What to say to a request that could be read, in records and options of at most `room` octets.
+    fn decide(&self, request: &Request, room: usize) -> Answer {
         if request.edns.as_ref().is_some_and(|asked| asked.version() > 0) {
             return Answer::empty(ResponseCode::BADVERS);
         }
         let [query] = request.queries.queries() else { return Answer::empty(ResponseCode::FormErr) };
-        if query.query_class() != DNSClass::IN || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR) {
+        let (name, record_type) = (query.original().name(), query.query_type());
+        match query.query_class() {
+            DNSClass::IN => {}
+            DNSClass::CH => return self.identity.answer(name, record_type),
+            _ => return Answer::empty(ResponseCode::Refused),
+        }
+        if matches!(record_type, RecordType::AXFR | RecordType::IXFR) {
             return Answer::empty(ResponseCode::Refused);
         }
-        let taken = HEADER_OCTETS + frame.question.len() + frame.opt.map_or(0, |_| Opt::OCTETS);
         self.zone.answer(&Question {
-            name: query.original().name(),
-            record_type: query.query_type(),
-            room: frame.limit.saturating_sub(taken),
+            name,
+            record_type,
+            room,
             client: request.src().ip(),
-            detail: if frame.opt.is_some() { Detail::Counts } else { Detail::None },
-            last_resort: request.protocol() == NetProtocol::Tcp,
+            detail: if request.edns.is_some() { Detail::Counts } else { Detail::None },
+            last_resort: request.protocol() != NetProtocol::Udp,
             turn: turn(),
         })
     }
+}
+
+#[async_trait]
+impl RequestHandler for Handler {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
+        let edns = request.edns.as_ref().map(|asked| {
+            let mut edns = Edns::new();
+            edns.set_max_payload(self.udp_payload).set_dnssec_ok(asked.flags().dnssec_ok);
+            edns
+        });
+        let answer = self.decide(request, usize::from(self.limit(request)).saturating_sub(ENCODER_SLACK));
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.response_code = answer.rcode;
+        metadata.authoritative = answer.authoritative;
+        metadata.truncation = answer.truncated;
+        metadata.authentic_data = false;
+        let builder = MessageResponseBuilder::new(&request.queries, edns.as_ref());
+        let none: [&Record; 0] = [];
+        let message = builder.build(metadata, &answer.answers, &answer.authorities, none, &answer.additionals);
+        match reply.send_response(message).await {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(error = %error, "a reply could not be sent");
+                metadata.response_code = ResponseCode::ServFail;
+                Header { metadata, counts: HeaderCounts::default() }.into()
+            }
+        }
+    }
+}
+
+/// Seconds since 1970, for the timestamps of cookies (RFC 9018 §4.3).
+fn now() -> u32 {
+    (Timestamp::now().as_millis() / 1000) as u32
 }
 
 /// A number that differs from one question to the next, without anything shared between threads.

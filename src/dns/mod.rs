@@ -9,6 +9,9 @@
 //! `handler` is the only place that names hickory-server. Records come from the zone; how they come to exist is not
 //! known here.
 
+mod chaos;
+mod cookie;
+mod edns;
 mod handler;
 mod message;
 mod metrics;
@@ -17,7 +20,8 @@ mod server;
 mod tcp;
 mod udp;
 
-pub use handler::Handler;
+pub use chaos::Identity;
+pub use handler::{Handler, HandlerSettings};
 pub use metrics::Counters;
 pub use server::{Listeners, Settings};
 

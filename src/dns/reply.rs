@@ -14,45 +14,41 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 
+use super::edns;
 use super::message::{HEADER_OCTETS, OPT_TYPE};
-use crate::zone::{Answer, ExtendedError};
+use crate::zone::Answer;
 
-/// The EDNS option of an extended error (RFC 8914 §2).
-const EXTENDED_ERROR_OPTION: u16 = 15;
 /// The last place in a message that a pointer reaches (RFC 1035 §4.1.4).
 const POINTER_MAX: usize = 0x3fff;
 
 /// The OPT record of a reply: version 0, our own payload size (RFC 6891 §6.1).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Opt {
     pub(super) udp_payload: u16,
     /// DO, as asked (RFC 3225 §3).
     pub(super) dnssec_ok: bool,
+    /// Options, as they are written.
+    pub(super) options: Vec<u8>,
 }
 
 impl Opt {
-    /// Octets of the record without options.
-    pub(super) const OCTETS: usize = 11;
+    /// Octets of the record.
+    pub(super) fn octets(&self) -> usize {
+        11 + self.options.len()
+    }
 
-    fn write(self, rcode: ResponseCode, error: Option<&ExtendedError>, reply: &mut Vec<u8>) {
+    fn write(&self, rcode: ResponseCode, reply: &mut Vec<u8>) {
         reply.push(0);
         reply.extend(OPT_TYPE.to_be_bytes());
         reply.extend(self.udp_payload.to_be_bytes());
         reply.extend([rcode.high(), 0, u8::from(self.dnssec_ok) << 7, 0]);
-        let mut options = Vec::new();
-        if let Some(error) = error {
-            options.extend(EXTENDED_ERROR_OPTION.to_be_bytes());
-            options.extend((2 + error.text.len() as u16).to_be_bytes());
-            options.extend(error.code.to_be_bytes());
-            options.extend(error.text.as_bytes());
-        }
-        reply.extend((options.len() as u16).to_be_bytes());
-        reply.append(&mut options);
+        reply.extend((self.options.len() as u16).to_be_bytes());
+        reply.extend_from_slice(&self.options);
     }
 }
 
 /// What a reply says beside its records.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Frame<'a> {
     /// The request, of which the id, the opcode, RD and CD are kept (RFC 1035 §4.1.1, RFC 4035 §3.1.6).
     pub(super) request: &'a [u8],
@@ -77,8 +73,8 @@ impl Frame<'_> {
     /// A reply without records.
     pub(super) fn refuse(&self, rcode: ResponseCode) -> Vec<u8> {
         let mut reply = self.head(rcode);
-        if let Some(opt) = self.opt {
-            opt.write(rcode, None, &mut reply);
+        if let Some(opt) = &self.opt {
+            opt.write(rcode, &mut reply);
         }
         reply
     }
@@ -104,8 +100,12 @@ impl Frame<'_> {
             body.record(record, body.targets.get(next_target).map(|(_, at)| *at))?;
         }
         let mut reply = body.octets;
-        if let Some(opt) = self.opt {
-            opt.write(answer.rcode, answer.extended_error.as_ref(), &mut reply);
+        if let Some(opt) = &self.opt {
+            let mut opt = opt.clone();
+            if let Some(error) = &answer.extended_error {
+                edns::add_error(&mut opt.options, error);
+            }
+            opt.write(answer.rcode, &mut reply);
         }
         reply[2] |= u8::from(answer.authoritative) << 2 | u8::from(answer.truncated) << 1;
         if reply.len() > self.limit {
@@ -238,7 +238,7 @@ mod tests {
 
     const REQUEST: [u8; 12] = [0xab, 0xcd, 0x79 | 0x06, 0xff, 0, 1, 0, 2, 0, 3, 0, 4];
     const QUESTION: &[u8] = b"\x03wEb\x03svc\x00\x00\x21\x00\x01";
-    const OPT: Opt = Opt { udp_payload: 1232, dnssec_ok: true };
+    const OPT: Opt = Opt { udp_payload: 1232, dnssec_ok: true, options: Vec::new() };
 
     fn frame(limit: usize) -> Frame<'static> {
         Frame { request: &REQUEST, question: QUESTION, opt: Some(OPT), limit }
@@ -268,7 +268,7 @@ mod tests {
         let reply = Message::from_vec(&octets).unwrap();
         assert_eq!((reply.answers, reply.authorities), (answer().answers, answer().authorities));
         assert_eq!(reply.additionals, answer().additionals);
-        let sizes = [12, QUESTION.len(), 2 + 10 + 6 + 12, 2 + 10 + 4, 2 + 10 + 4, Opt::OCTETS];
+        let sizes = [12, QUESTION.len(), 2 + 10 + 6 + 12, 2 + 10 + 4, 2 + 10 + 4, OPT.octets()];
         assert_eq!(octets.len(), sizes.iter().sum::<usize>());
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let length = frame(512).answer(&answer()).unwrap().len();
         assert_eq!(frame(length).answer(&answer()).unwrap().len(), length);
         let octets = frame(length - 1).answer(&answer()).unwrap();
-        assert_eq!(octets.len(), 12 + QUESTION.len() + Opt::OCTETS);
+        assert_eq!(octets.len(), 12 + QUESTION.len() + OPT.octets());
         let reply = Message::from_vec(&octets).unwrap();
         assert!(reply.metadata.truncation && reply.answers.is_empty());
         assert!(reply.edns.unwrap().flags().dnssec_ok);

@@ -32,6 +32,12 @@ pub(crate) fn limits(zone: &ZoneName) -> Limits {
     }
 }
 
+/// How a handler answers when nothing else is said.
+pub(crate) fn answering(udp_payload: u16) -> dns::HandlerSettings {
+    let identity = dns::Identity { server_id: "n1.test".into(), server_version: String::new() };
+    dns::HandlerSettings { udp_payload, idle: Duration::from_secs(10), identity }
+}
+
 pub(crate) fn store_settings() -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
     store::Settings { limits: limits(&zone), name_memory: Duration::from_secs(3600) }
@@ -40,6 +46,7 @@ pub(crate) fn store_settings() -> store::Settings {
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) view: ViewReader,
+    pub(crate) zone: Arc<zone::Zone>,
     pub(crate) handler: dns::Handler,
     pub(crate) api: Router,
 }
@@ -80,7 +87,8 @@ impl World {
         let world = Self {
             store,
             view: reader,
-            handler: dns::Handler::new(live, 1232, &mut metrics),
+            zone: live.clone(),
+            handler: dns::Handler::new(live, answering(1232), &mut metrics),
             api: api::router(Arc::new(context)),
         };
         world.settle().await;

@@ -3,6 +3,7 @@
 //! Replies are read by a parser of this module's own, which forgives nothing: a pointer that does not point back, a
 //! length that does not add up or an octet after the last record fails the test.
 
+mod manners;
 mod messages;
 mod properties;
 mod sizes;

@@ -9,6 +9,7 @@ use rollcall::registry::Registry;
 use rollcall::zone::{self, Publisher};
 
 use super::*;
+use crate::support::world::answering;
 
 const TXT: u16 = 16;
 const INSTANCES: usize = 60;
@@ -162,7 +163,7 @@ fn long_zone(addresses: u8) -> (Vec<u8>, Handler) {
         reverse: vec!["10.0.0.0/8".parse().unwrap()],
     });
     publisher.publish_all(&Registry::default());
-    (wire(&name), Handler::new(Arc::clone(&publisher.zone()), 4096, &mut Default::default()))
+    (wire(&name), Handler::new(Arc::clone(&publisher.zone()), answering(4096), &mut Default::default()))
 }
 
 async fn ask_long(handler: &Handler, message: Vec<u8>) -> Reply {
