@@ -3,9 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -30,27 +32,32 @@ const REMEMBERED_NAMES_MAX: usize = 100_000;
 /// Services with settings of their own.
 const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
-/// Why a server did not start.
+/// Why a server did not start, or stopped.
 #[derive(Debug)]
-pub enum StartError {
+pub enum DaemonError {
     /// A socket could not be opened.
     Bind(BindError),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
+    /// A part ended although nobody told it to. Serving on without it would be lying.
+    Ended(&'static str),
 }
 
-impl fmt::Display for StartError {
+impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Ended(part) => {
+                write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
+            }
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
         }
     }
 }
 
-impl std::error::Error for StartError {}
+impl std::error::Error for DaemonError {}
 
-impl From<BindError> for StartError {
+impl From<BindError> for DaemonError {
     fn from(error: BindError) -> Self {
         Self::Bind(error)
     }
@@ -67,24 +74,41 @@ pub struct Daemon {
 
 /// A part that ends after its signal says so.
 struct Part {
+    name: &'static str,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Part {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(start: impl FnOnce(watch::Receiver<bool>) -> F) -> Self {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        start: impl FnOnce(watch::Receiver<bool>) -> F,
+    ) -> Self {
         let (closing, signal) = watch::channel(false);
-        Self { closing, task: tokio::spawn(start(signal)) }
+        Self { name, closing, task: tokio::spawn(start(signal)) }
     }
 
     /// Tells the part to end and waits until it has, or until `deadline`.
-    async fn close(mut self, name: &str, deadline: Instant) {
+    async fn close(mut self, deadline: Instant) {
         self.closing.send_replace(true);
         if tokio::time::timeout_at(deadline, &mut self.task).await.is_err() {
-            tracing::warn!(part = name, "cut off at the end of the grace period");
+            tracing::warn!(part = self.name, "cut off at the end of the grace period");
             self.task.abort();
         }
     }
+}
+
+/// Waits for the first part that ends, and says which.
+async fn first_to_end(parts: &mut [&mut Part]) -> &'static str {
+    std::future::poll_fn(|context| {
+        for part in parts.iter_mut() {
+            if Pin::new(&mut part.task).poll(context).is_ready() {
+                return Poll::Ready(part.name);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Daemon {
@@ -92,7 +116,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The first address that cannot be opened.
-    pub fn bind(config: Config) -> Result<Self, StartError> {
+    pub fn bind(config: Config) -> Result<Self, DaemonError> {
         raise_descriptor_limit();
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
@@ -117,8 +141,8 @@ impl Daemon {
     /// Serves until `shutdown` completes, then ends in order: no new requests, the last answers, the checks.
     ///
     /// # Errors
-    /// When a part cannot start.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    /// When a part cannot start, or ends by itself.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let Self { config, metrics, dns, http } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
@@ -135,7 +159,8 @@ impl Daemon {
         });
         let live = publisher.zone();
         let (writer, reader) = view::channel();
-        metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
+        let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
+        let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
 
         let check_settings = check::Settings {
             allow: config.check_allow.clone(),
@@ -148,7 +173,7 @@ impl Daemon {
         let checks = metrics.register(|registry| {
             Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
         });
-        let checks = Part { closing: stop_checks, task: checks };
+        let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
 
         let listening = dns::Settings::default();
         let answering = HandlerSettings {
@@ -157,7 +182,7 @@ impl Daemon {
             identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
         };
         let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
-        let dns = Part::spawn(|signal| dns.serve(Arc::new(handler), listening, signal));
+        let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {
@@ -185,7 +210,7 @@ impl Daemon {
             pins: api::Pins::default(),
         };
         let router = api::router(Arc::new(context));
-        let http = Part::spawn(|signal| http.serve(router, api::Settings::default(), signal));
+        let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));
 
         reader.loaded().await;
         for address in &dns_addresses {
@@ -198,12 +223,16 @@ impl Daemon {
         let demo = match (config.demo, http_addresses.first(), dns_addresses.first()) {
             (true, Some(http), Some(dns)) => {
                 let demo = demo::start(*http, *dns, &config.zone, demo_leaves).await;
-                Some(demo.map_err(StartError::Demo)?)
+                Some(demo.map_err(DaemonError::Demo)?)
             }
             _ => None,
         };
 
-        shutdown.await;
+        let mut parts = [&mut replica, &mut checks, &mut dns, &mut http];
+        let ended = tokio::select! {
+            () = shutdown => None,
+            part = first_to_end(&mut parts) => Some(part),
+        };
         tracing::info!("stopping");
         let deadline = Instant::now() + config.grace;
         stopping.store(true, Ordering::Relaxed);
@@ -211,11 +240,14 @@ impl Daemon {
         if let Some(demo) = demo {
             let _ = tokio::time::timeout_at(deadline, demo.left()).await;
         }
-        http.close("http", deadline).await;
-        checks.close("checks", deadline).await;
-        dns.close("dns", deadline).await;
+        for part in [http, checks, dns] {
+            if ended != Some(part.name) {
+                part.close(deadline).await;
+            }
+        }
+        replica.task.abort();
         tracing::info!("stopped");
-        Ok(())
+        ended.map_or(Ok(()), |part| Err(DaemonError::Ended(part)))
     }
 }
 
@@ -291,7 +323,7 @@ async fn told_to_end() {
     });
 }
 
-/// Runs a server until the process is told to end. Exit code 0 then, 2 when it cannot start.
+/// Runs a server until the process is told to end. Exit code 0 then, 2 when it cannot start, 1 when a part of it fails.
 pub fn serve(config: Config) -> ExitCode {
     let refuse = |error: &dyn fmt::Display| {
         use std::io::Write;
@@ -316,7 +348,8 @@ pub fn serve(config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             drop(logging);
-            refuse(&error)
+            let code = refuse(&error);
+            if matches!(error, DaemonError::Ended(_)) { ExitCode::FAILURE } else { code }
         }
     }
 }

@@ -114,6 +114,11 @@ impl Listeners {
             tokio::select! {
                 () = crate::net::closing(&mut closing) => break,
                 () = tokio::time::sleep(ADDRESS_SCAN_INTERVAL), if !self.wildcards.is_empty() => {}
+                Some(ended) = tasks.join_next() => match ended {
+                    // A listener that ends is one that nobody answers on: the server ends with it.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    _ => continue,
+                },
             }
             let wanted: Vec<SocketAddr> = self.wildcards.iter().flat_map(|address| addresses_of(*address)).collect();
             let of_wildcard = |address: &SocketAddr| {
