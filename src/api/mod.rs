@@ -22,6 +22,7 @@ mod shape;
 mod instances;
 mod leases;
 mod services;
+mod settings;
 mod status;
 
 use std::fmt;
@@ -109,6 +110,7 @@ pub fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/v1/services", get(services::list).delete(services::deregister_under))
         .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
+        .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
         .route("/v1/services/{service}/instances", post(instances::register_chosen))
         .route(
             "/v1/services/{service}/instances/{id}",
