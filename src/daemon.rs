@@ -149,7 +149,9 @@ impl Daemon {
         });
         let checks = Part { closing: stop_checks, task: checks };
 
-        let handler = metrics.register(|registry| Handler::new(live.clone(), config.udp_payload, registry));
+        let handler = metrics.register(|registry| {
+            Handler::new(live.clone(), config.udp_payload, config.explain_allow.clone(), registry)
+        });
         let dns = Part::spawn(|signal| dns.serve(Arc::new(handler), dns::Settings::default(), signal));
 
         let stopping = Arc::new(AtomicBool::new(false));
@@ -157,6 +159,9 @@ impl Daemon {
             store: store.clone(),
             view: reader.clone(),
             zone: config.zone.clone(),
+            live,
+            udp_payload: config.udp_payload,
+            explain_allow: config.explain_allow.clone(),
             permit_checks: Box::new(move |registration| {
                 targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
             }),

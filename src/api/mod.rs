@@ -19,6 +19,7 @@ mod paging;
 mod problem;
 mod shape;
 // The routes.
+mod explain;
 mod instances;
 mod leases;
 mod services;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use ipnet::IpNet;
 
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
@@ -40,6 +42,7 @@ use crate::model::{Registration, Revision, ZoneName};
 use crate::registry::Command;
 use crate::store::{CommitError, Committed, Store};
 use crate::view::ViewReader;
+use crate::zone::Zone;
 
 /// Octets of a body, unless a route says otherwise.
 const BODY_OCTETS_MAX: usize = 64 << 10;
@@ -63,6 +66,12 @@ pub struct Context {
     pub view: ViewReader,
     /// The zone, for names in answers.
     pub zone: ZoneName,
+    /// The zone itself, for explanations.
+    pub live: Arc<Zone>,
+    /// What DNS sends over UDP at most, in octets.
+    pub udp_payload: u16,
+    /// Clients whom DNS tells which instance fails with what.
+    pub explain_allow: Vec<IpNet>,
     /// Whether checks may aim where they do.
     pub permit_checks: Box<PermitChecks>,
     /// What keeps this node from being ready.
@@ -121,6 +130,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v1/leases/renew", post(leases::renew_many))
         .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))
         .route("/v1/leases/{id}/renew", post(leases::renew))
+        .route("/v1/explain", get(explain::explain))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))

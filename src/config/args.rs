@@ -36,6 +36,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "IP")]
     pub ns_address: Vec<String>,
 
+    /// Nets whose DNS clients learn which instance fails with what; others learn counts
+    #[arg(long, value_name = "NET")]
+    pub explain_allow: Vec<String>,
+
     /// Nets that checks may aim at, besides their instance's own address
     #[arg(long, value_name = "NET")]
     pub check_allow: Vec<String>,
@@ -91,6 +95,7 @@ impl ServeArgs {
                 Key::Memory => one(&self.memory),
                 Key::Demo => one(&self.demo),
                 Key::NsAddress => many(&self.ns_address),
+                Key::ExplainAllow => many(&self.explain_allow),
                 Key::CheckAllow => many(&self.check_allow),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),

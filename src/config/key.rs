@@ -10,6 +10,7 @@ pub enum Key {
     Memory,
     Demo,
     NsAddress,
+    ExplainAllow,
     CheckAllow,
     Ttl,
     NameMemory,
@@ -32,13 +33,14 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Zone,
         Self::Dns,
         Self::Http,
         Self::Memory,
         Self::Demo,
         Self::NsAddress,
+        Self::ExplainAllow,
         Self::CheckAllow,
         Self::Ttl,
         Self::NameMemory,
@@ -59,6 +61,7 @@ impl Key {
             Self::Memory => ("memory", Takes::Switch, "false"),
             Self::Demo => ("demo", Takes::Switch, "false"),
             Self::NsAddress => ("ns_address", Takes::List, ""),
+            Self::ExplainAllow => ("explain_allow", Takes::List, "127.0.0.0/8,::1"),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),

@@ -44,6 +44,8 @@ pub struct Config {
     pub demo: bool,
     /// Addresses of the NS target; none means those of `dns`.
     pub ns_addresses: Vec<IpAddr>,
+    /// Nets whose DNS clients learn which instance fails with what.
+    pub explain_allow: Vec<IpNet>,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
     /// Lifetime of answers in caches.
@@ -120,6 +122,7 @@ impl Config {
             Key::Memory => json!(self.engine == Engine::Memory),
             Key::Demo => json!(self.demo),
             Key::NsAddress => texts(&self.ns_addresses),
+            Key::ExplainAllow => texts(&self.explain_allow),
             Key::CheckAllow => texts(&self.check_allow),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),

@@ -29,6 +29,7 @@ impl Config {
             engine: Engine::Memory,
             demo,
             ns_addresses: spec.list(Key::NsAddress, ns_address)?,
+            explain_allow: spec.list(Key::ExplainAllow, net)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,

@@ -43,6 +43,7 @@ fn defaults_are_those_of_the_contract() {
         engine: Engine::Memory,
         demo: false,
         ns_addresses: vec![],
+        explain_allow: ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).into(),
         check_allow: vec![],
         ttl: Ttl::new(Duration::from_secs(5)).unwrap(),
         name_memory: Duration::from_secs(3600),
@@ -93,6 +94,7 @@ fn an_empty_flag_empties_a_list_of_the_file() {
     let file = file("check_allow = [\"10.0.0.0/8\"]\n");
     let path = file.path().to_str().unwrap();
     assert_eq!(load(&["--memory", "--config", path, "--check-allow", ""]).unwrap().check_allow, []);
+    assert_eq!(load(&["--memory", "--explain-allow", ""]).unwrap().explain_allow, [], "nobody, if that is wanted");
     assert_eq!(refusal(&["--memory", "--dns", ""]), "--dns \"\": at least one address is needed");
 }
 

@@ -16,6 +16,7 @@ use hickory_server::net::runtime::{Time, TokioTime};
 use hickory_server::net::xfer::Protocol as NetProtocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::message::{HEADER_OCTETS, Triage, bare_opt, error_reply, has_opt, triage};
@@ -35,6 +36,8 @@ const OPT_OCTETS: usize = 11;
 pub struct Handler {
     zone: Arc<Zone>,
     udp_payload: u16,
+    /// Clients that may learn which instance fails with what.
+    explain_allow: Vec<IpNet>,
     counters: Arc<Counters>,
 }
 
@@ -46,11 +49,17 @@ struct Decision {
 }
 
 impl Handler {
-    /// Answers from a zone with UDP replies of at most `udp_payload` octets; registers its counters.
-    pub fn new(zone: Arc<Zone>, udp_payload: u16, registry: &mut prometheus_client::registry::Registry) -> Self {
+    /// Answers from a zone with UDP replies of at most `udp_payload` octets; clients within `explain_allow` learn which
+    /// instance fails with what. Registers its counters.
+    pub fn new(
+        zone: Arc<Zone>,
+        udp_payload: u16,
+        explain_allow: Vec<IpNet>,
+        registry: &mut prometheus_client::registry::Registry,
+    ) -> Self {
         let counters = Arc::new(Counters::default());
         registry.register_collector(Box::new(metrics::Export(counters.clone())));
-        Self { zone, udp_payload, counters }
+        Self { zone, udp_payload, explain_allow, counters }
     }
 
     /// The reply to a message, or nothing for what must not be answered. Never fails: a message that cannot be read
@@ -111,7 +120,7 @@ impl Handler {
             record_type: query.query_type(),
             room: usize::from(limit).saturating_sub(taken),
             client: request.src().ip(),
-            detail: if edns.is_some() { Detail::Counts } else { Detail::None },
+            detail: edns.as_ref().map_or(Detail::None, |_| Detail::of(request.src().ip(), &self.explain_allow)),
             last_resort: !over_udp,
             turn: turn(),
         };

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where")]
 
 mod examples;
+mod explain;
 mod layers;
 mod process;
 mod scenarios;
+mod settings;
 mod store;
 mod support;
 mod system;

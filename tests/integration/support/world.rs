@@ -20,6 +20,9 @@ use tower::ServiceExt;
 /// The address that requests and questions of a world come from.
 pub(crate) const CLIENT: &str = "192.0.2.1:40000";
 
+/// What a world sends over UDP at most.
+pub(crate) const UDP_PAYLOAD: u16 = 1232;
+
 pub(crate) fn limits(zone: &ZoneName) -> Limits {
     Limits {
         instances_per_service: 1000,
@@ -64,12 +67,16 @@ impl World {
             serial: 1,
         });
         let live = publisher.zone();
+        let explain_allow: Vec<ipnet::IpNet> = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).into();
         let (writer, reader) = view::channel();
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
         let context = api::Context {
             store: store.clone(),
             view: reader.clone(),
             zone,
+            live: live.clone(),
+            udp_payload: UDP_PAYLOAD,
+            explain_allow: explain_allow.clone(),
             permit_checks: Box::new(|_| Ok(())),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(String::new),
@@ -79,7 +86,7 @@ impl World {
         let world = Self {
             store,
             view: reader,
-            handler: dns::Handler::new(live, 1232, &mut metrics),
+            handler: dns::Handler::new(live, UDP_PAYLOAD, explain_allow, &mut metrics),
             api: api::router(Arc::new(context)),
         };
         world.settle().await;
@@ -138,8 +145,22 @@ impl World {
 
     pub(crate) async fn ask(&self, message: &Message, protocol: dns::Protocol) -> Message {
         let reply = self.exchange(&message.to_vec().unwrap(), protocol).await.expect("a reply");
-        let parsed = Message::from_vec(&reply).expect("a reply that parses");
-        assert_eq!(parsed.metadata.id, message.metadata.id);
-        parsed
+        read(message, &reply, protocol)
     }
+
+    /// The reply to a client of another address.
+    pub(crate) async fn ask_from(&self, client: SocketAddr, message: &Message, protocol: dns::Protocol) -> Message {
+        let reply = self.handler.respond(&message.to_vec().unwrap(), client, protocol).await.expect("a reply");
+        read(message, &reply, protocol)
+    }
+}
+
+/// A reply, which is never longer than its client takes.
+fn read(message: &Message, reply: &[u8], protocol: dns::Protocol) -> Message {
+    let taken = message.edns.as_ref().map_or(512, |edns| edns.max_payload().clamp(512, UDP_PAYLOAD));
+    let taken = if protocol == dns::Protocol::Tcp { u16::MAX } else { taken };
+    assert!(reply.len() <= usize::from(taken), "{} octets", reply.len());
+    let parsed = Message::from_vec(reply).expect("a reply that parses");
+    assert_eq!(parsed.metadata.id, message.metadata.id);
+    parsed
 }
