@@ -179,6 +179,7 @@ impl Daemon {
         let answering = HandlerSettings {
             udp_payload: config.udp_payload,
             idle: listening.idle,
+            explain_allow: config.explain_allow.clone(),
             identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
         };
         let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
@@ -189,6 +190,9 @@ impl Daemon {
             store: store.clone(),
             view: reader.clone(),
             zone: config.zone.clone(),
+            live,
+            udp_payload: config.udp_payload,
+            explain_allow: config.explain_allow.clone(),
             permit_checks: Box::new(move |registration| {
                 targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
             }),

@@ -19,9 +19,11 @@ mod paging;
 mod problem;
 mod shape;
 // The routes.
+mod explain;
 mod instances;
 mod leases;
 mod services;
+mod settings;
 mod status;
 
 use std::fmt;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use ipnet::IpNet;
 
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
@@ -39,6 +42,7 @@ use crate::model::{Registration, Revision, ZoneName};
 use crate::registry::Command;
 use crate::store::{CommitError, Committed, Store};
 use crate::view::ViewReader;
+use crate::zone::Zone;
 
 /// Octets of a body, unless a route says otherwise.
 const BODY_OCTETS_MAX: usize = 64 << 10;
@@ -62,6 +66,12 @@ pub struct Context {
     pub view: ViewReader,
     /// The zone, for names in answers.
     pub zone: ZoneName,
+    /// The zone itself, for explanations.
+    pub live: Arc<Zone>,
+    /// What DNS sends over UDP at most, in octets.
+    pub udp_payload: u16,
+    /// Clients whom DNS tells which instance fails with what.
+    pub explain_allow: Vec<IpNet>,
     /// Whether checks may aim where they do.
     pub permit_checks: Box<PermitChecks>,
     /// What keeps this node from being ready.
@@ -108,8 +118,10 @@ impl Context {
 pub fn router(context: Arc<Context>) -> Router {
     let with_params = Router::new()
         .route("/v1/services", get(services::list).delete(services::deregister_under))
-        .route("/v1/services/{service}", get(services::instances).delete(services::deregister));
+        .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
+        .route("/v1/explain", get(explain::explain));
     let without_params = Router::new()
+        .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
         .route("/v1/services/{service}/instances", post(instances::register_chosen))
         .route(
             "/v1/services/{service}/instances/{id}",

@@ -137,6 +137,12 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "no-method", "The path does not have this method", detail)
     }
 
+    /// Nothing was set for the service.
+    pub(super) fn no_settings() -> Self {
+        let detail = "nothing is set for this service: the server's own settings hold; PUT some here";
+        Self::new(StatusCode::NOT_FOUND, "no-settings", "The service has no settings", detail)
+    }
+
     /// There is no such instance.
     pub(super) fn no_instance() -> Self {
         Self::refused(&Refusal::NoInstance)
@@ -223,11 +229,17 @@ impl Problem {
                 "The service is full",
                 "deregister what is gone, or raise --max-instances-per-service",
             ),
-            Refusal::RegistryFull(_) | Refusal::LeasesFull(_) | Refusal::SettingsFull(_) => (
+            Refusal::RegistryFull(_) | Refusal::LeasesFull(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 "registry-full",
                 "The registry is full",
                 "deregister what is gone, or revoke leases that nobody is on",
+            ),
+            Refusal::SettingsFull(_) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "registry-full",
+                "The registry is full",
+                "delete the settings of services that are gone",
             ),
         };
         Self::new(status, kind, title, format!("{refusal}; {advice}"))

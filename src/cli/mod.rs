@@ -6,6 +6,7 @@ mod check;
 mod check_config;
 mod connection;
 mod deregister;
+mod explain;
 mod fault;
 mod list;
 mod register;
@@ -46,6 +47,8 @@ enum Command {
     Services(list::ServicesArgs),
     /// Show the instances of a service, or one of them
     Get(list::GetArgs),
+    /// Show what DNS answers to a question, and why
+    Explain(explain::ExplainArgs),
     /// Show what a server says of itself
     Status(status::StatusArgs),
     /// Show what `serve` with the same flags would run with, or why it would not start
@@ -113,6 +116,7 @@ fn perform(command: Command, environment: &dyn Fn(&str) -> Option<String>, out: 
             Command::Renew(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out).await,
+            Command::Explain(args) => args.run(environment, out).await,
             Command::Status(args) => args.run(environment, out).await,
             Command::CheckConfig(args) => args.run(environment, out),
             Command::Completions { shell } => {

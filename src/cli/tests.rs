@@ -75,6 +75,8 @@ fn mistakes_in_usage_exit_with_2() {
         "deregister web i1 --all",
         "deregister web --yes",
         "get web i1 --passing",
+        "explain",
+        "explain web A --client here",
         "status --http https://host",
         "check-config --memory --ttl 2h",
     ] {
@@ -184,6 +186,41 @@ async fn get_lists_instances_or_shows_one() {
     let (ended, _) = against(vec![fake::json("200 OK", &instance())], "get web i1").await;
     let line = "check http        critical since 2026-01-01T00:00:00.000Z: status 500 \\u{1b}[2J\n";
     assert!(ended.out.contains(line), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn explain_shows_the_answer_and_every_instance() {
+    let explanation = json!({
+        "store": "s", "revision": 9, "meaning": "service web", "rcode": "NOERROR", "flags": ["aa", "tc"],
+        "question": {"name": "web.svc.internal.", "type": "SRV", "client": "10.1.2.3", "protocol": "tcp"},
+        "extended_error": {"code": 0, "text": "web: 1 of 2 fit"},
+        "answer": ["web.svc.internal. 5 IN SRV 0 1 80 i1.web.svc.internal."],
+        "authority": [], "additional": ["i1.web.svc.internal. 5 IN A 10.0.0.1"],
+        "instances": [
+            {"id": "i1", "kept": true, "because": "answered"},
+            {"id": "i2", "kept": false, "because": "withheld: check tcp is critical: \u{1b}[2J"},
+        ],
+    });
+    let words = "explain web.svc.internal SRV --client 10.1.2.3 --tcp";
+    let (ended, requests) = against(vec![fake::json("200 OK", &explanation)], words).await;
+    let path = "GET /v1/explain?name=web.svc.internal&type=SRV&client=10.1.2.3&protocol=tcp ";
+    assert!(requests[0].starts_with(path), "{requests:?}");
+    assert_eq!(
+        ended.out,
+        "question    web.svc.internal. SRV for 10.1.2.3 over tcp\n\
+         meaning     service web\n\
+         reply       NOERROR aa tc\n\
+         because     web: 1 of 2 fit (code 0)\n\
+         answer      web.svc.internal. 5 IN SRV 0 1 80 i1.web.svc.internal.\n\
+         additional  i1.web.svc.internal. 5 IN A 10.0.0.1\n\
+         \n\
+         ID  KEPT  BECAUSE\n\
+         i1  yes   answered\n\
+         i2  no    withheld: check tcp is critical: \\u{1b}[2J\n"
+    );
+    let (ended, requests) = against(vec![fake::json("200 OK", &explanation)], "explain web --output json").await;
+    assert!(requests[0].starts_with("GET /v1/explain?name=web "), "{requests:?}");
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), explanation);
 }
 
 #[tokio::test]

@@ -82,6 +82,19 @@ pub struct Page<'a> {
     pub cursor: Option<&'a str>,
 }
 
+/// A DNS question to explain.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The type; A when there is none.
+    pub record_type: Option<&'a str>,
+    /// Whom DNS would answer; the caller when there is none.
+    pub client: Option<&'a str>,
+    /// Whether it is asked over TCP.
+    pub tcp: bool,
+}
+
 impl Client {
     /// A client that asks the first of `addresses` that answers: `host:port` or `http://host:port`; without a port 8500.
     ///
@@ -223,6 +236,21 @@ impl Client {
     /// As [`Client::request`].
     pub async fn instance(&self, service: &str, id: &str) -> Result<Value, ClientError> {
         self.bodyless(Method::GET, &instance_path(service, id)).await
+    }
+
+    /// The decision for a DNS question, with every instance that had a say in it.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn explain(&self, question: Asked<'_>) -> Result<Value, ClientError> {
+        let Asked { name, record_type, client, tcp } = question;
+        let pairs = [
+            ("name", Some(name.into())),
+            ("type", record_type.map(Into::into)),
+            ("client", client.map(Into::into)),
+            ("protocol", tcp.then(|| "tcp".into())),
+        ];
+        self.bodyless(Method::GET, &format!("/v1/explain{}", query(&pairs, Page::default()))).await
     }
 
     /// What the server says of itself.

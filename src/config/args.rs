@@ -47,6 +47,9 @@ pub struct ServeArgs {
     /// What version.bind says; without it the question is refused
     #[arg(long, value_name = "TEXT")]
     pub server_version: Option<String>,
+    /// Nets whose DNS clients learn which instance fails with what; others learn counts
+    #[arg(long, value_name = "NET")]
+    pub explain_allow: Vec<String>,
 
     /// Nets that checks may aim at, besides their instance's own address
     #[arg(long, value_name = "NET")]
@@ -106,6 +109,7 @@ impl ServeArgs {
                 Key::Reverse => many(&self.reverse),
                 Key::ServerId => one(&self.server_id),
                 Key::ServerVersion => one(&self.server_version),
+                Key::ExplainAllow => many(&self.explain_allow),
                 Key::CheckAllow => many(&self.check_allow),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),

@@ -13,6 +13,7 @@ pub enum Key {
     Reverse,
     ServerId,
     ServerVersion,
+    ExplainAllow,
     CheckAllow,
     Ttl,
     NameMemory,
@@ -35,7 +36,7 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Zone,
         Self::Dns,
         Self::Http,
@@ -45,6 +46,7 @@ impl Key {
         Self::Reverse,
         Self::ServerId,
         Self::ServerVersion,
+        Self::ExplainAllow,
         Self::CheckAllow,
         Self::Ttl,
         Self::NameMemory,
@@ -68,6 +70,7 @@ impl Key {
             Self::Reverse => ("reverse", Takes::List, ""),
             Self::ServerId => ("server_id", Takes::Text, ""),
             Self::ServerVersion => ("server_version", Takes::Text, ""),
+            Self::ExplainAllow => ("explain_allow", Takes::List, "127.0.0.0/8,::1"),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),

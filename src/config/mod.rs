@@ -50,6 +50,8 @@ pub struct Config {
     pub server_id: String,
     /// What `version.bind` says; empty to keep it to itself. At most 64 octets.
     pub server_version: String,
+    /// Nets whose DNS clients learn which instance fails with what.
+    pub explain_allow: Vec<IpNet>,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
     /// Lifetime of answers in caches.
@@ -129,6 +131,7 @@ impl Config {
             Key::Reverse => texts(&self.reverse),
             Key::ServerId => json!(self.server_id),
             Key::ServerVersion => json!(self.server_version),
+            Key::ExplainAllow => texts(&self.explain_allow),
             Key::CheckAllow => texts(&self.check_allow),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),

@@ -32,6 +32,7 @@ impl Config {
             reverse: spec.list(Key::Reverse, net)?,
             server_id: spec.one(Key::ServerId, server_text)?,
             server_version: spec.one(Key::ServerVersion, server_text)?,
+            explain_allow: spec.list(Key::ExplainAllow, net)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,

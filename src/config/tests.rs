@@ -46,6 +46,7 @@ fn defaults_are_those_of_the_contract() {
         reverse: vec![],
         server_id: String::new(),
         server_version: String::new(),
+        explain_allow: ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).into(),
         check_allow: vec![],
         ttl: Ttl::new(Duration::from_secs(5)).unwrap(),
         name_memory: Duration::from_secs(3600),
@@ -96,6 +97,7 @@ fn an_empty_flag_empties_a_list_of_the_file() {
     let file = file("check_allow = [\"10.0.0.0/8\"]\n");
     let path = file.path().to_str().unwrap();
     assert_eq!(load(&["--memory", "--config", path, "--check-allow", ""]).unwrap().check_allow, []);
+    assert_eq!(load(&["--memory", "--explain-allow", ""]).unwrap().explain_allow, [], "nobody, if that is wanted");
     assert_eq!(refusal(&["--memory", "--dns", ""]), "--dns \"\": at least one address is needed");
 }
 

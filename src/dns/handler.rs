@@ -15,6 +15,7 @@ use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol as NetProtocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use ipnet::IpNet;
 
 use super::cookie::Cookies;
 use super::edns::{Asked, Malformed, Manners};
@@ -39,6 +40,8 @@ pub struct HandlerSettings {
     pub idle: Duration,
     /// What the server says of itself.
     pub identity: Identity,
+    /// Clients that may learn which instance fails with what.
+    pub explain_allow: Vec<IpNet>,
 }
 
 /// Answers requests from the zone.
@@ -48,6 +51,8 @@ pub struct Handler {
     udp_payload: u16,
     identity: Identity,
     manners: Manners,
+    /// Clients that may learn which instance fails with what.
+    explain_allow: Vec<IpNet>,
     counters: Arc<Counters>,
 }
 
@@ -60,9 +65,9 @@ impl Handler {
     ) -> Self {
         let counters = Arc::new(Counters::default());
         registry.register_collector(Box::new(metrics::Export(counters.clone())));
-        let HandlerSettings { udp_payload, idle, identity } = settings;
+        let HandlerSettings { udp_payload, idle, identity, explain_allow } = settings;
         let manners = Manners { idle, server_id: identity.server_id.clone(), cookies: Cookies::new() };
-        Self { zone, udp_payload, identity, manners, counters }
+        Self { zone, udp_payload, identity, manners, explain_allow, counters }
     }
 
     /// The reply to a message, or nothing for what must not be answered. Never fails: a message that cannot be read
@@ -146,7 +151,10 @@ impl Handler {
             record_type,
             room,
             client: request.src().ip(),
-            detail: if request.edns.is_some() { Detail::Counts } else { Detail::None },
+            detail: match &request.edns {
+                Some(_) => Detail::of(request.src().ip(), &self.explain_allow),
+                None => Detail::None,
+            },
             last_resort: request.protocol() != NetProtocol::Udp,
             turn: turn(),
         })

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
+use ipnet::IpNet;
 
 use super::Zone;
+use super::fill::wire_octets;
 use super::name::WireName;
 use super::owner::{Owner, Pick};
 use super::reverse::Reversed;
@@ -25,6 +27,14 @@ pub enum Detail {
     Counts,
     /// Which instance fails with what.
     Instances,
+}
+
+impl Detail {
+    /// What a client that has EDNS may learn: which instance fails with what, if it is in one of the nets.
+    pub fn of(client: IpAddr, nets: &[IpNet]) -> Self {
+        let client = client.to_canonical();
+        if nets.iter().any(|net| net.contains(&client)) { Self::Instances } else { Self::Counts }
+    }
 }
 
 /// A question within the class IN.
@@ -44,6 +54,17 @@ pub struct Question<'a> {
     pub last_resort: bool,
     /// Where rotating answers start; any number that differs from one question to the next.
     pub turn: usize,
+}
+
+impl Question<'_> {
+    /// The room in a message of so many octets beside header, question and OPT record.
+    pub fn room_in(message_octets: u16, name: &Name) -> usize {
+        const HEADER_OCTETS: usize = 12;
+        const TYPE_AND_CLASS_OCTETS: usize = 4;
+        const OPT_OCTETS: usize = 11;
+        let taken = HEADER_OCTETS + wire_octets(name) + TYPE_AND_CLASS_OCTETS + OPT_OCTETS;
+        usize::from(message_octets).saturating_sub(taken)
+    }
 }
 
 /// Why an answer is what it is (RFC 8914).
@@ -101,7 +122,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn of(record_type: RecordType) -> Option<Self> {
+    pub(super) fn of(record_type: RecordType) -> Option<Self> {
         match record_type {
             RecordType::A => Some(Self::A),
             RecordType::AAAA => Some(Self::Aaaa),
@@ -206,13 +227,7 @@ impl Zone {
                 if !service.answered().any(|instance| pick.takes(instance)) {
                     return Said::Waiting;
                 }
-                let kinds: &[Kind] = match pick {
-                    Pick::All => &[Kind::Srv, Kind::A, Kind::Aaaa, Kind::Txt, Kind::Https],
-                    Pick::Transport(_) => &[Kind::Srv, Kind::Ptr],
-                    Pick::Port(..) => &[Kind::Srv],
-                    Pick::Tag(_) | Pick::One => &[Kind::Srv, Kind::A, Kind::Aaaa],
-                };
-                say_kind(kinds, record_type, |kind| selected(service, pick, kind).any(|i| kind.is_of(i)))
+                say_kind(kinds_of(pick), record_type, |kind| selected(service, pick, kind).any(|i| kind.is_of(i)))
             }
             Owner::Instance(service, id) => {
                 let kinds = [Kind::A, Kind::Aaaa, Kind::Srv, Kind::Txt];
@@ -221,6 +236,16 @@ impl Zone {
             // A TXT record is always there, empty if need be (RFC 6763 §6.1).
             Owner::Browsed(..) => say_kind(&[Kind::Srv, Kind::Txt], record_type, |_| true),
         }
+    }
+}
+
+/// The kinds of records at a name that selects instances.
+pub(super) fn kinds_of(pick: &Pick) -> &'static [Kind] {
+    match pick {
+        Pick::All => &[Kind::Srv, Kind::A, Kind::Aaaa, Kind::Txt, Kind::Https],
+        Pick::Transport(_) => &[Kind::Srv, Kind::Ptr],
+        Pick::Port(..) => &[Kind::Srv],
+        Pick::Tag(_) | Pick::One => &[Kind::Srv, Kind::A, Kind::Aaaa],
     }
 }
 

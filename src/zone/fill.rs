@@ -9,7 +9,8 @@ use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SVCB, SvcParamKey, SvcParamVa
 use hickory_proto::rr::rdata::{A, AAAA, HTTPS, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::decide::{Answer, Decision, Kind, Question, Said, selected};
+use super::brief::TEXT_OCTETS_MAX;
+use super::decide::{Answer, Decision, Detail, Kind, Question, Said, selected};
 use super::order::{Start, client_hash};
 use super::owner::{Owner, Pick};
 use super::reverse::Reversed;
@@ -19,16 +20,17 @@ use crate::model::{Instance, Meta, ServiceName};
 
 /// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
 const RECORD_OCTETS: usize = 10;
-/// Octets of an owner name that points at the question.
+/// Octets of an owner name that points at the record before, which is the question's own.
 const POINTER_OCTETS: usize = 2;
 /// The mailbox of who answers for the zone, as a label.
 const HOSTMASTER: &str = "hostmaster";
+/// Octets of records up to which a pointer surely reaches what stands there (RFC 1035 §4.1.4): 14 bits, less header and
+/// question.
+const POINTED_OCTETS: usize = 0x3fff - 300;
 /// TTL at the apex, SOA MINIMUM, and TTL of a denial, in seconds.
 pub(super) const APEX_TTL: u32 = 5;
 /// TTL of the denial for a known service that has nothing to answer: it may be back in a moment.
 const WAITING_TTL: u32 = 1;
-/// Octets kept for saying that not even a whole TCP message was enough.
-const LAST_WORD_OCTETS: usize = 4 + 2 + 80;
 
 /// Fills an answer with what there is room for.
 struct Filling<'a> {
@@ -36,6 +38,8 @@ struct Filling<'a> {
     question: &'a Question<'a>,
     answer: Answer,
     room: usize,
+    /// Records that the answer section would have if there were room for all.
+    wanted: usize,
 }
 
 impl Zone {
@@ -49,12 +53,13 @@ impl Zone {
     pub fn answer_decided(&self, decision: &Decision, question: &Question<'_>) -> Answer {
         let mut answer = Answer::empty(ResponseCode::NoError);
         answer.authoritative = true;
-        let mut filling = Filling { zone: self, question, answer, room: question.room };
+        let mut filling = Filling { zone: self, question, answer, room: question.room, wanted: 0 };
         filling.fill(decision);
-        let Filling { mut answer, room, .. } = filling;
+        let Filling { mut answer, room, wanted, .. } = filling;
         // The first thing that is left out when there is no room.
-        answer.extended_error =
-            self.explain_briefly(decision, question, &answer).filter(|error| 4 + 2 + error.text.len() <= room);
+        answer.extended_error = self
+            .explain_briefly(decision, question, &answer, wanted)
+            .filter(|error| error_octets(error.text.len()) <= room);
         answer
     }
 
@@ -79,6 +84,11 @@ impl Zone {
     }
 }
 
+/// Octets of an extended error with a text: an option's head, the INFO-CODE, the text (RFC 8914 §2).
+fn error_octets(text_octets: usize) -> usize {
+    4 + 2 + text_octets
+}
+
 /// A name with one more label on the left.
 fn prepended(name: &Name, label: &str) -> Name {
     name.prepend_label(label).expect("the registry refuses names that do not fit")
@@ -99,9 +109,8 @@ impl Filling<'_> {
             (Said::ServiceTypes, Owner::ServiceTypes(group)) => self.fill_types(group),
             (Said::OfInstances(kind), Owner::Selection(service, pick)) => self.fill_selection(service, pick, *kind),
             (Said::OfInstances(kind), Owner::Instance(service, id) | Owner::Browsed(service, id)) => {
-                let browsed = matches!(decision.owner, Owner::Browsed(..));
                 if let Some(instance) = service.instance(id) {
-                    self.fill_instance(service, instance, *kind, browsed);
+                    self.fill_instance(service, instance, *kind);
                 }
             }
             (Said::Pointers, Owner::Reverse(_, Reversed::Address(names))) => {
@@ -198,13 +207,19 @@ impl Filling<'_> {
             return;
         }
         let mut seen = HashSet::new();
-        let (needed, count) = of_kind()
+        let (data, count): (usize, usize) = of_kind()
             .filter(|instance| maker.distinct(kind, instance).is_none_or(|key| seen.insert(key)))
-            .fold((0, 0), |(octets, n), i| (octets + POINTER_OCTETS + RECORD_OCTETS + maker.octets(kind, i), n + 1));
+            .fold((0, 0), |(octets, n), i| (octets + maker.octets(kind, i), n + 1));
+        let needed = (POINTER_OCTETS + RECORD_OCTETS) * count + data;
+        self.wanted = count;
         let fits = needed <= self.room;
-        if !fits && self.question.last_resort {
-            self.room = self.room.saturating_sub(LAST_WORD_OCTETS);
-        }
+        // Not even a whole TCP message is enough: that is said, in room kept for it.
+        let last_word = if !fits && self.question.last_resort && self.question.detail != Detail::None {
+            error_octets((service.name().as_str().len() + ": 2000000 of 2000000 fit".len()).min(TEXT_OCTETS_MAX))
+        } else {
+            0
+        };
+        self.room = self.room.saturating_sub(last_word);
         match kind {
             // Whoever takes addresses takes the first: it changes with each question.
             Kind::A | Kind::Aaaa if fits => {
@@ -218,6 +233,7 @@ impl Filling<'_> {
                 self.push_walk(&maker, service, kind, ttl, start);
             }
         }
+        self.room += last_word;
         debug_assert!(!fits || self.answer.answers.len() == count, "what fits is filled in");
     }
 
@@ -258,13 +274,9 @@ impl Filling<'_> {
         }
     }
 
-    fn fill_instance(&mut self, service: &Arc<ServiceAnswers>, instance: &Arc<Instance>, kind: Kind, browsed: bool) {
+    fn fill_instance(&mut self, service: &Arc<ServiceAnswers>, instance: &Arc<Instance>, kind: Kind) {
         let ttl = service.ttl_of(instance, self.zone.settings.ttl).secs();
         let maker = Maker::new(self.zone, self.question, service, Pick::All);
-        if kind == Kind::Txt && browsed && instance.registration.meta.is_empty() {
-            self.push(1, ttl, RData::TXT(TXT::from_bytes(vec![b""])));
-            return;
-        }
         self.push_all(&maker, std::iter::once(instance), kind, ttl);
     }
 
@@ -275,16 +287,26 @@ impl Filling<'_> {
             let browsed = prepended(self.question.name, instance.id.as_str());
             let srv = (maker.octets(Kind::Srv, instance), maker.data(Kind::Srv, instance));
             self.push_additional(&browsed, ttl, srv.0, srv.1);
-            if Kind::Txt.is_of(instance) {
-                let txt = (maker.octets(Kind::Txt, instance), maker.data(Kind::Txt, instance));
-                self.push_additional(&browsed, ttl, txt.0, txt.1);
-            }
+            let txt = (maker.octets(Kind::Txt, instance), maker.data(Kind::Txt, instance));
+            self.push_additional(&browsed, ttl, txt.0, txt.1);
         }
         if matches!(kind, Kind::Srv | Kind::Ptr | Kind::Https) {
             let target = maker.target(instance);
             for address in instance.registration.addresses.iter() {
-                self.push_additional(&target, ttl, address_octets(address), address_data(address));
+                if kind == Kind::Srv && self.question.room - self.room < POINTED_OCTETS {
+                    self.push_glue(&target, ttl, address);
+                } else {
+                    self.push_additional(&target, ttl, address_octets(address), address_data(address));
+                }
             }
+        }
+    }
+
+    /// Adds an address of an SRV target, whose name is a pointer at that target.
+    fn push_glue(&mut self, target: &Name, ttl: u32, address: IpAddr) {
+        if let Some(room) = self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + address_octets(address)) {
+            self.room = room;
+            self.answer.additionals.push(Record::from_rdata(target.clone(), ttl, address_data(address)));
         }
     }
 
@@ -313,7 +335,7 @@ impl Filling<'_> {
 }
 
 /// Makes the records of a service's instances.
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     question: &'a Question<'a>,
     service: &'a ServiceAnswers,
     service_name: Name,
@@ -321,7 +343,7 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(zone: &Zone, question: &'a Question<'a>, service: &'a ServiceAnswers, pick: Pick) -> Self {
+    pub(super) fn new(zone: &Zone, question: &'a Question<'a>, service: &'a ServiceAnswers, pick: Pick) -> Self {
         Self { question, service, service_name: zone.service_name(service), pick }
     }
 
@@ -352,6 +374,8 @@ impl<'a> Maker<'a> {
             Kind::Aaaa => 16,
             // SRV and HTTPS targets are never compressed (RFC 2782, RFC 9460 §2.2).
             Kind::Srv => 6 + self.target_octets(instance),
+            // Without metadata it is one empty string (RFC 6763 §6.1).
+            Kind::Txt if registration.meta.is_empty() => 1,
             Kind::Txt => registration.meta.iter().map(|(key, value)| 1 + key.len() + 1 + value.len()).sum(),
             Kind::Ptr => 1 + instance.id.as_str().len() + POINTER_OCTETS,
             Kind::Https => {
@@ -362,7 +386,8 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn data(&self, kind: Kind, instance: &Instance) -> RData {
+    /// The data of an instance's record; the instance is one that has a record of the kind.
+    pub(super) fn data(&self, kind: Kind, instance: &Instance) -> RData {
         let registration = &instance.registration;
         let addresses = &registration.addresses;
         match kind {
@@ -372,6 +397,7 @@ impl<'a> Maker<'a> {
                 let (priority, weight) = (registration.priority, registration.weight);
                 RData::SRV(SRV::new(priority, weight, self.pick.port(instance), self.target(instance)))
             }
+            Kind::Txt if registration.meta.is_empty() => RData::TXT(TXT::from_bytes(vec![b""])),
             Kind::Txt => {
                 let pairs: Vec<String> =
                     registration.meta.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -4,7 +4,7 @@
 //! registry::Service ──Publisher──▶ index: owner name ─▶ Arc<Node { ServiceAnswers, what lies below }>
 //!                                         │
 //! Question ──────────── Zone::decide ◀────┘──▶ Decision ─▶ fill: Answer (rcode, sections), sized to fit
-//!                                                       ─▶ explain: extended error, Explanation
+//!                                                       ─▶ brief: extended error; explain: Explanation
 //! ```
 //!
 //! Readers take no lock and wait for nobody; a change of one instance replaces the answers of its service and touches
@@ -20,11 +20,13 @@ mod publish;
 mod reverse;
 mod service;
 // What is said of it.
+mod brief;
 mod decide;
 mod explain;
 mod fill;
 mod near;
 mod owner;
+mod text;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -34,6 +36,7 @@ use hickory_proto::rr::Name;
 pub use decide::{Answer, Decision, Detail, ExtendedError, Question};
 pub use explain::{Explanation, Judged};
 pub use publish::Publisher;
+pub use text::record_text;
 
 use crate::model::{Ttl, ZoneName};
 use browse::Browse;

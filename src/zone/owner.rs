@@ -75,7 +75,7 @@ pub(super) enum Owner {
 }
 
 /// The transport that a label such as `_tcp` names.
-fn transport_of(label: &[u8]) -> Option<Transport> {
+pub(super) fn transport_of(label: &[u8]) -> Option<Transport> {
     match label {
         b"_tcp" => Some(Transport::Tcp),
         b"_udp" => Some(Transport::Udp),
@@ -105,12 +105,12 @@ impl Zone {
         }
     }
 
-    fn service_at(&self, key: &[u8]) -> Option<Arc<ServiceAnswers>> {
+    pub(super) fn service_at(&self, key: &[u8]) -> Option<Arc<ServiceAnswers>> {
         self.index.get(key).and_then(|node| node.service.clone())
     }
 
     /// The service that an underscored label names within a group: `_web` and `payments` are `web.payments`.
-    fn service_in(&self, label: &[u8], group: &[u8], transport: Transport) -> Option<Arc<ServiceAnswers>> {
+    pub(super) fn service_in(&self, label: &[u8], group: &[u8], transport: Transport) -> Option<Arc<ServiceAnswers>> {
         let mut key = Vec::with_capacity(1 + label.len() + group.len());
         key.push(label.len() as u8);
         key.extend_from_slice(label);

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where")]
 
 mod examples;
+mod explain;
 mod http;
 mod layers;
 mod process;
 mod scenarios;
+mod settings;
 mod store;
 mod support;
 mod system;

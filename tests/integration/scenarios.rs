@@ -3,26 +3,35 @@
 //! ```text
 //! # a comment
 //! put web/i1 {"address":"10.0.0.1","port":80}       register; also patch, delete, renew; `=> 409 name-taken`
+//! put-many web/i 200 {"address":"10.0.%h.%l","port":80}   web/i1 to web/i200; %h and %l are octets of the number
+//! settings web {"ttl":"10s"} · unset web            what holds for the whole service
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
 //! advance 5s
-//! ask web.svc.internal. A [tcp] [noedns] [edns=512] [rotated]
+//! ask web.svc.internal. A [tcp] [noedns] [edns=512] [CH] [from 10.1.2.3]
 //!   NOERROR aa                                      rcode and flags (aa tc ra)
+//!   ede 0 web: 3 registered, 0 passing*             extended error, `*` is anything; `ede none`; or not looked at
 //!   answer                                          sections, in any order of records
 //!     web.svc.internal. 5 IN A 10.0.0.1
 //!   additional 2                                    or only how many
+//! ask … · answer 40 as ours                         keeps a section under a name
+//! ask … · answer like ours · answer unlike ours     compares it with one that was kept
+//! ask-many 640 web.svc.internal. A [from many]      how often a record comes first; `many` has many prefixes
+//!   first 10.0.0.1 25%
 //! ```
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
-use rollcall::dns::Protocol;
+use hickory_proto::op::Message;
 use rollcall::model::Health;
 
+use super::support::dialogue::{Asking, extended_error, head, is_like, shown};
 use super::support::world::World;
+
+/// By how many of a hundred a share may be off.
+const SHARE_TOLERANCE: f64 = 3.0;
 
 /// A line of a scenario and the lines indented below it.
 struct Step {
@@ -50,6 +59,8 @@ fn steps(text: &str) -> Vec<Step> {
 struct Player {
     world: World,
     leases: HashMap<String, String>,
+    /// Sections by the names that a file gave them.
+    kept: HashMap<String, Vec<String>>,
 }
 
 impl Player {
@@ -79,6 +90,9 @@ impl Player {
         };
         match verb {
             "put" => self.request("PUT", &instance(), rest).await,
+            "put-many" => self.put_many(word, rest).await,
+            "settings" => self.request("PUT", &format!("/v1/services/{word}/settings"), rest).await,
+            "unset" => self.request("DELETE", &format!("/v1/services/{word}/settings"), rest).await,
             "patch" => self.request("PATCH", &instance(), rest).await,
             "delete" => self.request("DELETE", &instance(), rest).await,
             "renew" => self.request("POST", &format!("{}/renew", instance()), rest).await,
@@ -111,59 +125,61 @@ impl Player {
                 let duration: rollcall::model::Duration = word.parse().unwrap();
                 self.world.advance(duration.std()).await;
             }
-            "ask" => self.ask(word, rest, &step.below).await,
+            "ask" => self.ask(&Asking::parse(&format!("{word} {rest}")), &step.below).await,
+            "ask-many" => self.ask_many(word.parse().expect("how often"), rest, &step.below).await,
             verb => panic!("no such step: {verb}"),
         }
     }
 
-    async fn ask(&mut self, name: &str, rest: &str, expected: &[String]) {
-        let mut words = rest.split_whitespace();
-        let record_type: RecordType = words.next().expect("a type").parse().expect("a known type");
-        let mut query = Query::query(Name::from_ascii(name).unwrap(), record_type);
-        let (mut protocol, mut payload) = (Protocol::Udp, Some(1232));
-        for word in words {
-            match word {
-                "tcp" => protocol = Protocol::Tcp,
-                "noedns" => payload = None,
-                "CH" => drop(query.set_query_class(DNSClass::CH)),
-                word => payload = Some(word.strip_prefix("edns=").expect("a known word").parse().unwrap()),
-            }
+    async fn put_many(&mut self, word: &str, rest: &str) {
+        let (service, prefix) = word.split_once('/').unwrap_or((word, "i"));
+        let (count, body) = rest.split_once(' ').expect("how many, and a body");
+        for n in 1..=count.parse::<u16>().expect("how many") {
+            let [high, low] = n.to_be_bytes();
+            let body = body.replace("%h", &high.to_string()).replace("%l", &low.to_string());
+            self.request("PUT", &format!("/v1/services/{service}/instances/{prefix}{n}"), &body).await;
         }
-        let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
-        message.add_query(query);
-        message.metadata.recursion_desired = true;
-        if let Some(payload) = payload {
-            let mut edns = Edns::new();
-            edns.set_max_payload(payload);
-            message.edns = Some(edns);
-        }
-        let reply = self.world.ask(&message, protocol).await;
+    }
+
+    async fn ask(&mut self, asking: &Asking, expected: &[String]) {
+        let message = asking.message();
+        let reply = self.world.ask_from(asking.client, &message, asking.protocol).await;
         assert_eq!(reply.queries, message.queries, "the question is echoed");
         assert_eq!(reply.edns.is_some(), message.edns.is_some(), "OPT in the reply exactly when in the request");
         assert!(reply.metadata.recursion_desired, "RD is copied");
 
-        let flags = [
-            ("aa", reply.metadata.authoritative),
-            ("tc", reply.metadata.truncation),
-            ("ra", reply.metadata.recursion_available),
-        ];
-        let head: Vec<&str> = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
-        let rcode = format!("{:?}", reply.metadata.response_code).to_uppercase();
-        let mut lines = expected.iter().peekable();
-        let wanted = lines.next().expect("an rcode");
-        let got = std::iter::once(&*rcode).chain(head).collect::<Vec<_>>().join(" ");
-        assert_eq!(&got, wanted, "{reply}");
+        let mut lines = expected.iter().map(String::as_str).peekable();
+        assert_eq!(head(&reply), lines.next().expect("an rcode"), "{reply}");
+        if let Some(error) = lines.next_if(|line| line.starts_with("ede ")) {
+            let got = extended_error(&reply).map_or("none".to_owned(), |(code, text)| format!("{code} {text}"));
+            assert!(is_like(&error["ede ".len()..], &got), "{got:?} instead of {error:?}");
+        }
+        self.compare_sections(&reply, lines.collect());
+    }
+
+    fn compare_sections(&mut self, reply: &Message, expected: Vec<&str>) {
+        let mut lines = expected.into_iter().peekable();
         let sections =
             [("answer", &reply.answers), ("authority", &reply.authorities), ("additional", &reply.additionals)];
         for (section, records) in sections {
-            let header = lines.peek().filter(|line| line.split_whitespace().next() == Some(section)).copied();
-            let Some(header) = header else {
-                assert!(records.is_empty(), "nothing expected in {section}: {}", show(records).join("\n"));
+            let records = shown(records);
+            let all = || format!("{section}: {}", records.join("\n"));
+            let Some(header) = lines.next_if(|line| line.split_whitespace().next() == Some(section)) else {
+                assert!(records.is_empty(), "nothing expected in {}", all());
                 continue;
             };
-            lines.next();
-            if let Some(count) = header.split_whitespace().nth(1) {
-                assert_eq!(records.len().to_string(), count, "{section}: {}", show(records).join("\n"));
+            let mut words = header.split_whitespace().skip(1).peekable();
+            let in_a_word = words.peek().is_some();
+            while let Some(word) = words.next() {
+                let mut name = || words.next().expect("a name").to_owned();
+                match word {
+                    "as" => drop(self.kept.insert(name(), records.clone())),
+                    "like" => assert_eq!(records, self.kept[&name()], "{section}"),
+                    "unlike" => assert_ne!(records, self.kept[&name()], "{section}"),
+                    count => assert_eq!(records.len().to_string(), count, "{}", all()),
+                }
+            }
+            if in_a_word {
                 continue;
             }
             let mut wanted = Vec::new();
@@ -173,17 +189,33 @@ impl Player {
                 wanted.push(line.split_whitespace().collect::<Vec<_>>().join(" "));
             }
             wanted.sort();
-            assert_eq!(show(records), wanted, "{section}");
+            assert_eq!(records, wanted, "{section}");
         }
-        assert!(lines.next().is_none(), "sections in the order answer, authority, additional");
+        assert_eq!(lines.next(), None, "an extended error first, then answer, authority, additional");
     }
-}
 
-/// Records in zone-file notation, sorted.
-fn show(records: &[Record]) -> Vec<String> {
-    let mut lines: Vec<String> = records.iter().map(|record| record.to_string().replace('\t', " ")).collect();
-    lines.sort();
-    lines
+    /// Asks so often and counts which record stands first.
+    async fn ask_many(&mut self, times: u16, line: &str, expected: &[String]) {
+        let (line, many) = line.strip_suffix(" from many").map_or((line, false), |line| (line, true));
+        let mut asking = Asking::parse(line);
+        let mut firsts: HashMap<String, f64> = HashMap::new();
+        for n in 0..times {
+            if many {
+                let [high, low] = n.to_be_bytes();
+                asking.client.set_ip([10, high, low, 1].into());
+            }
+            let reply = self.world.ask_from(asking.client, &asking.message(), asking.protocol).await;
+            let first = reply.answers.first().expect("an answer").data.to_string();
+            *firsts.entry(first).or_default() += 100.0 / f64::from(times);
+        }
+        for line in expected {
+            let share = line.strip_prefix("first ").and_then(|line| line.strip_suffix('%')).expect("first … …%");
+            let (data, share) = share.rsplit_once(' ').expect("data and a share");
+            let (wanted, got): (f64, f64) =
+                (share.parse().expect("a share"), firsts.get(data).copied().unwrap_or_default());
+            assert!((wanted - got).abs() <= SHARE_TOLERANCE, "{data} is first {got}%, not {wanted}%: {firsts:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +225,7 @@ async fn scenarios_play_as_written() {
     assert!(files.len() >= 5, "the scenarios are there");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let mut player = Player { world: World::new().await, leases: HashMap::new() };
+        let mut player = Player { world: World::new().await, leases: HashMap::new(), kept: HashMap::new() };
         for step in steps(&text) {
             // Shown only when the step fails.
             println!("{}:{}: {}", file.display(), step.number, step.line);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall::model::{
-    Addresses, Health, InstanceId, Label, Meta, Registration, Revision, ServiceName, State, Transport,
+    Addresses, Health, InstanceId, Label, Meta, Registration, Revision, ServiceName, ServiceSettings, State, Transport,
+    Ttl,
 };
 use rollcall::registry::{
     Amendment, Cause, Change, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register,
@@ -399,12 +400,65 @@ async fn names_are_remembered_for_as_long_as_they_should_be() {
     }
 }
 
+fn configure(name: &str, settings: Option<ServiceSettings>) -> Command {
+    Command::Configure { service: service(name), settings }
+}
+
+fn settings(seconds: u64) -> Option<ServiceSettings> {
+    let ttl = Ttl::new(rollcall::model::Duration::from_secs(seconds)).unwrap();
+    Some(ServiceSettings { ttl: Some(ttl) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_are_set_replaced_and_removed() {
+    for store in engines() {
+        let commit = async |settings| store.commit(configure("web", settings)).await.unwrap();
+        let absent = commit(None).await;
+        assert_eq!(absent.outcome, Outcome::Configured { existed: false });
+        let first = commit(settings(10)).await;
+        assert_eq!(first.outcome, Outcome::Configured { existed: false });
+        assert!(first.revision > absent.revision);
+        let same = commit(settings(10)).await;
+        assert_eq!((same.revision, same.outcome), (first.revision, Outcome::Configured { existed: true }));
+        let other = commit(settings(20)).await;
+        assert!(other.revision > first.revision);
+        let none_of_its_own = commit(Some(ServiceSettings::default())).await;
+        assert!(none_of_its_own.revision > other.revision, "settings that say nothing are settings");
+        let removed = commit(None).await;
+        assert_eq!(removed.outcome, Outcome::Configured { existed: true });
+        let mut follower = Follower::new(&*store, Some(absent.revision));
+        follower.until(|registry| registry.revision() >= removed.revision).await;
+        assert!(follower.registry.service(&service("web")).is_none(), "nothing is left of it");
+        assert_eq!(follower.registry.configured(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_outlive_instances_and_the_memory_of_the_name() {
+    for store in engines() {
+        store.commit(configure("web", settings(10))).await.unwrap();
+        put(&*store, "web", "i1").await;
+        store.commit(Command::DeregisterAll(Scope::Service(service("web")))).await.unwrap();
+        let mut follower = Follower::new(&*store, None);
+        let web = |registry: &Registry| registry.service(&service("web")).cloned();
+        follower.until(|registry| web(registry).is_some_and(|service| !service.is_named())).await;
+        assert_eq!(follower.causes, ["forgotten"]);
+        assert_eq!(web(&follower.registry).unwrap().settings().map(AsRef::as_ref), settings(10).as_ref());
+        assert!(follower.registry.registered(&service("web")).is_none());
+        put(&*store, "api.web", "i1").await;
+        put(&*store, "web", "i1").await;
+        follower.until(|registry| web(registry).is_some_and(|service| service.is_named())).await;
+        assert!(web(&follower.registry).unwrap().settings().is_some());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn limits_refuse_and_lose_nothing() {
     let mut settings = store_settings();
     settings.limits.instances_per_service = 2;
     settings.limits.instances = 3;
     settings.limits.leases = 1;
+    settings.limits.configured = 1;
     let store: Arc<dyn Store> = Arc::new(Memory::new(settings));
     put(&*store, "web", "i1").await;
     put(&*store, "web", "i2").await;
@@ -416,4 +470,8 @@ async fn limits_refuse_and_lose_nothing() {
     let ttl = rollcall::model::Duration::from_secs(10);
     store.commit(Command::Grant { ttl }).await.unwrap();
     assert_eq!(refusal(&*store, Command::Grant { ttl }).await, Refusal::LeasesFull(1));
+    let some = || Some(ServiceSettings::default());
+    store.commit(configure("web", some())).await.unwrap();
+    assert_eq!(refusal(&*store, configure("api", some())).await, Refusal::SettingsFull(1));
+    assert!(store.commit(configure("web", some())).await.is_ok(), "replacing is free");
 }

@@ -1,5 +1,6 @@
 //! The harness, nothing else.
 
+pub(crate) mod dialogue;
 pub(crate) mod dig;
 pub(crate) mod namespace;
 pub(crate) mod program;

@@ -20,6 +20,9 @@ use tower::ServiceExt;
 /// The address that requests and questions of a world come from.
 pub(crate) const CLIENT: &str = "192.0.2.1:40000";
 
+/// What a world sends over UDP at most.
+pub(crate) const UDP_PAYLOAD: u16 = 1232;
+
 pub(crate) fn limits(zone: &ZoneName) -> Limits {
     Limits {
         instances_per_service: 1000,
@@ -32,10 +35,15 @@ pub(crate) fn limits(zone: &ZoneName) -> Limits {
     }
 }
 
+/// Who learns which instance fails with what.
+fn explain_allow() -> Vec<ipnet::IpNet> {
+    ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).into()
+}
+
 /// How a handler answers when nothing else is said.
 pub(crate) fn answering(udp_payload: u16) -> dns::HandlerSettings {
     let identity = dns::Identity { server_id: "n1.test".into(), server_version: String::new() };
-    dns::HandlerSettings { udp_payload, idle: Duration::from_secs(10), identity }
+    dns::HandlerSettings { udp_payload, idle: Duration::from_secs(10), identity, explain_allow: explain_allow() }
 }
 
 pub(crate) fn store_settings() -> store::Settings {
@@ -78,6 +86,9 @@ impl World {
             store: store.clone(),
             view: reader.clone(),
             zone,
+            live: live.clone(),
+            udp_payload: UDP_PAYLOAD,
+            explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(String::new),
@@ -88,7 +99,7 @@ impl World {
             store,
             view: reader,
             zone: live.clone(),
-            handler: dns::Handler::new(live, answering(1232), &mut metrics),
+            handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
         };
         world.settle().await;
@@ -147,8 +158,22 @@ impl World {
 
     pub(crate) async fn ask(&self, message: &Message, protocol: dns::Protocol) -> Message {
         let reply = self.exchange(&message.to_vec().unwrap(), protocol).await.expect("a reply");
-        let parsed = Message::from_vec(&reply).expect("a reply that parses");
-        assert_eq!(parsed.metadata.id, message.metadata.id);
-        parsed
+        read(message, &reply, protocol)
     }
+
+    /// The reply to a client of another address.
+    pub(crate) async fn ask_from(&self, client: SocketAddr, message: &Message, protocol: dns::Protocol) -> Message {
+        let reply = self.handler.respond(&message.to_vec().unwrap(), client, protocol).await.expect("a reply");
+        read(message, &reply, protocol)
+    }
+}
+
+/// A reply, which is never longer than its client takes.
+fn read(message: &Message, reply: &[u8], protocol: dns::Protocol) -> Message {
+    let taken = message.edns.as_ref().map_or(512, |edns| edns.max_payload().clamp(512, UDP_PAYLOAD));
+    let taken = if protocol == dns::Protocol::Tcp { u16::MAX } else { taken };
+    assert!(reply.len() <= usize::from(taken), "{} octets", reply.len());
+    let parsed = Message::from_vec(reply).expect("a reply that parses");
+    assert_eq!(parsed.metadata.id, message.metadata.id);
+    parsed
 }

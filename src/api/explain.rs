@@ -1,0 +1,147 @@
+//! `GET /v1/explain`: what DNS answers to a question, and why.
+//!
+//! The question is put to the zone as DNS puts it, for a client with EDNS, so the two cannot disagree.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use hickory_proto::rr::{Name, Record, RecordType};
+use serde::Serialize;
+
+use super::extract::Params;
+use super::problem::Problem;
+use super::{Context, Peer, guard};
+use crate::model::{Label, Revision, StoreId};
+use crate::zone::{Detail, Explanation, Judged, Question, record_text};
+
+#[derive(Serialize)]
+struct QuestionShape {
+    name: String,
+    r#type: String,
+    client: IpAddr,
+    protocol: &'static str,
+}
+
+#[derive(Serialize)]
+struct ErrorShape<'a> {
+    code: u16,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct JudgedShape<'a> {
+    id: &'a Label,
+    kept: bool,
+    because: &'a str,
+}
+
+impl<'a> From<&'a Judged> for JudgedShape<'a> {
+    fn from(judged: &'a Judged) -> Self {
+        Self { id: &judged.instance.id, kept: judged.kept, because: &judged.because }
+    }
+}
+
+#[derive(Serialize)]
+struct ExplanationShape<'a> {
+    store: StoreId,
+    revision: Revision,
+    question: QuestionShape,
+    meaning: &'a str,
+    rcode: String,
+    flags: Vec<&'static str>,
+    extended_error: Option<ErrorShape<'a>>,
+    answer: Vec<String>,
+    authority: Vec<String>,
+    additional: Vec<String>,
+    instances: Vec<JudgedShape<'a>>,
+}
+
+/// A name with or without its final dot.
+fn name(text: &str) -> Result<Name, Problem> {
+    let mut name = match text {
+        "" => return Err(Problem::invalid_parameter("`name` is the name to ask for")),
+        text => Name::from_ascii(text).map_err(|error| Problem::invalid_parameter(format!("`name`: {error}")))?,
+    };
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+/// A type by its name or as `TYPE64` (RFC 3597 §5), in any case.
+fn record_type(text: &str) -> Result<RecordType, Problem> {
+    let upper = text.to_ascii_uppercase();
+    let number = upper.strip_prefix("TYPE").and_then(|digits| digits.parse::<u16>().ok()).map(RecordType::from);
+    match number.or_else(|| upper.parse().ok()) {
+        Some(RecordType::AXFR | RecordType::IXFR) | None => {
+            Err(Problem::invalid_parameter("`type` is a type of records, such as A, AAAA, SRV or TYPE65"))
+        }
+        Some(record_type) => Ok(record_type),
+    }
+}
+
+fn client(text: &str) -> Result<IpAddr, Problem> {
+    text.parse().map_err(|_| Problem::invalid_parameter("`client` is an IP address"))
+}
+
+/// The client of a request that names none.
+fn caller(request: &Request<Body>) -> Result<IpAddr, Problem> {
+    let peer = request.extensions().get::<Peer>();
+    peer.map(|peer| peer.0.ip()).ok_or_else(|| Problem::invalid_parameter("`client` is needed"))
+}
+
+/// `GET /v1/explain`
+pub(super) async fn explain(
+    State(context): State<Arc<Context>>,
+    mut params: Params,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let name = name(&params.take("name")?.unwrap_or_default())?;
+    let record_type = params.take("type")?.map_or(Ok(RecordType::A), |text| record_type(&text))?;
+    let client = params.take("client")?.map_or_else(|| caller(&request), |text| client(&text))?;
+    let tcp = match params.take("protocol")?.as_deref() {
+        None | Some("udp") => false,
+        Some("tcp") => true,
+        Some(_) => return Err(Problem::invalid_parameter("`protocol` is `udp` or `tcp`")),
+    };
+    params.finish()?;
+
+    // Before the zone, which is never behind the view: what is explained holds at this revision or is newer.
+    let revision = context.view.load().revision();
+    let question = Question {
+        name: &name,
+        record_type,
+        client,
+        detail: Detail::of(client, &context.explain_allow),
+        room: Question::room_in(if tcp { u16::MAX } else { context.udp_payload }, &name),
+        last_resort: tcp,
+        turn: rand::random::<u16>().into(),
+    };
+    let Explanation { meaning, answer, instances } = context.live.explain(&question);
+    let lines = |records: &[Record]| records.iter().map(record_text).collect();
+    let flags = [("aa", answer.authoritative), ("tc", answer.truncated)];
+    let shape = ExplanationShape {
+        store: context.store.id(),
+        revision,
+        question: QuestionShape {
+            name: name.to_string(),
+            r#type: record_type.to_string(),
+            client,
+            protocol: if tcp { "tcp" } else { "udp" },
+        },
+        meaning: &meaning,
+        rcode: format!("{:?}", answer.rcode).to_uppercase(),
+        flags: flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect(),
+        extended_error: answer.extended_error.as_ref().map(|e| ErrorShape { code: e.code, text: &e.text }),
+        answer: lines(&answer.answers),
+        authority: lines(&answer.authorities),
+        additional: lines(&answer.additionals),
+        instances: instances.iter().map(Into::into).collect(),
+    };
+    let mut response = Json(shape).into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(revision));
+    Ok(response)
+}

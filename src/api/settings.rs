@@ -1,0 +1,92 @@
+//! Routes of what holds for a whole service, whether it has instances or not.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::extract::{json, no_body, service_name};
+use super::problem::Problem;
+use super::registration::ttl;
+use super::{BODY_OCTETS_MAX, Context, guard};
+use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl};
+use crate::registry::{Command, Outcome};
+
+/// What is to hold. What is left out or null is as the server has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsBody {
+    ttl: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SettingsShape<'a> {
+    service: &'a ServiceName,
+    ttl: Option<Duration>,
+}
+
+fn respond(status: StatusCode, service: &ServiceName, settings: &ServiceSettings, revision: Revision) -> Response {
+    let shape = SettingsShape { service, ttl: settings.ttl.map(Ttl::duration) };
+    let mut response = (status, Json(shape)).into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(revision));
+    response
+}
+
+/// Makes settings hold, or none; says whether there were any before.
+async fn set(
+    context: &Context,
+    service: ServiceName,
+    settings: Option<ServiceSettings>,
+) -> Result<(bool, Revision), Problem> {
+    let committed = context.commit(Command::Configure { service, settings }).await?;
+    match committed.outcome {
+        Outcome::Configured { existed } => Ok((existed, committed.revision)),
+        _ => Err(Problem::unavailable("the store answered something else")),
+    }
+}
+
+/// `GET /v1/services/{service}/settings`
+pub(super) async fn show(
+    State(context): State<Arc<Context>>,
+    Path(service): Path<String>,
+) -> Result<Response, Problem> {
+    let service = service_name(&service)?;
+    let view = context.view.load();
+    let settings = view.service(&service).and_then(|service| service.settings()).ok_or_else(Problem::no_settings)?;
+    Ok(respond(StatusCode::OK, &service, settings, view.revision()))
+}
+
+/// `PUT /v1/services/{service}/settings`
+pub(super) async fn configure(
+    State(context): State<Arc<Context>>,
+    Path(service): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let service = service_name(&service)?;
+    let body: SettingsBody = json(request, BODY_OCTETS_MAX).await?;
+    let settings = ServiceSettings { ttl: body.ttl.map(|text| ttl(&text, "/ttl")).transpose()? };
+    let (existed, revision) = set(&context, service.clone(), Some(settings.clone())).await?;
+    let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(respond(status, &service, &settings, revision))
+}
+
+/// `DELETE /v1/services/{service}/settings`
+pub(super) async fn remove(
+    State(context): State<Arc<Context>>,
+    Path(service): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let service = service_name(&service)?;
+    no_body(request).await?;
+    let (existed, revision) = set(&context, service, None).await?;
+    if !existed {
+        return Err(Problem::no_settings());
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(revision));
+    Ok(response)
+}

@@ -1,0 +1,86 @@
+//! `/v1/services/{service}/settings`, and what it does to answers.
+
+use serde_json::json;
+
+use super::support::dialogue::{Asking, shown};
+use super::support::world::{Reply, World};
+
+const PATH: &str = "/v1/services/web/settings";
+
+fn revision(reply: &Reply) -> u64 {
+    reply.headers["x-rollcall-revision"].to_str().unwrap().parse().unwrap()
+}
+
+#[track_caller]
+fn is_problem(reply: &Reply, status: u16, kind: &str) {
+    assert_eq!(reply.status, status, "{}", reply.body);
+    assert_eq!(reply.body["type"], format!("urn:rollcall:{kind}"), "{}", reply.body);
+    assert_eq!(reply.headers["content-type"], "application/problem+json");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_are_put_shown_and_deleted() {
+    let world = World::new().await;
+    is_problem(&world.call("GET", PATH, None).await, 404, "no-settings");
+    is_problem(&world.call("DELETE", PATH, None).await, 404, "no-settings");
+
+    let new = world.call("PUT", PATH, Some(r#"{"ttl":"60s"}"#)).await;
+    assert_eq!((new.status, &new.body), (201, &json!({"service": "web", "ttl": "1m"})));
+    let same = world.call("PUT", PATH, Some(r#"{"ttl":"1m"}"#)).await;
+    assert_eq!(same.status, 200);
+    assert_eq!(revision(&same), revision(&new), "what changes nothing has no revision");
+    let replaced = world.call("PUT", PATH, Some(r#"{"ttl":null}"#)).await;
+    assert_eq!((replaced.status, &replaced.body), (200, &json!({"service": "web", "ttl": null})));
+    assert!(revision(&replaced) > revision(&new));
+    assert_eq!(world.call("PUT", PATH, Some("{}")).await.status, 200, "absent is null");
+
+    let shown = world.call("GET", PATH, None).await;
+    assert_eq!((shown.status, &shown.body), (200, &replaced.body));
+    assert_eq!(revision(&shown), revision(&replaced));
+    assert!(shown.headers.contains_key("x-rollcall-store"));
+
+    let gone = world.call("DELETE", PATH, None).await;
+    assert_eq!(gone.status, 204);
+    assert!(revision(&gone) > revision(&replaced));
+    is_problem(&world.call("DELETE", PATH, None).await, 404, "no-settings");
+    is_problem(&world.call("GET", PATH, None).await, 404, "no-settings");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_settings_are_refused_with_the_field_at_fault() {
+    let world = World::new().await;
+    for (body, status, kind, pointer) in [
+        (r#"{"ttl":"2h"}"#, 422, "invalid-value", "/ttl"),
+        (r#"{"ttl":"1500ms"}"#, 422, "invalid-value", "/ttl"),
+        (r#"{"ttl":5}"#, 422, "invalid-value", "/ttl"),
+        (r#"{"tll":"5s"}"#, 422, "invalid-value", "/tll"),
+        ("[]", 422, "invalid-value", ""),
+        ("null", 422, "invalid-value", ""),
+    ] {
+        let reply = world.call("PUT", PATH, Some(body)).await;
+        is_problem(&reply, status, kind);
+        assert_eq!(reply.body["pointer"], pointer, "{body}");
+    }
+    is_problem(&world.call("PUT", PATH, Some("{")).await, 400, "not-json");
+    is_problem(&world.call("PUT", PATH, None).await, 415, "media-type");
+    is_problem(&world.call("PUT", "/v1/services/a_b/settings", Some("{}")).await, 422, "invalid-name");
+    is_problem(&world.call("DELETE", PATH, Some("{}")).await, 422, "invalid-value");
+    is_problem(&world.call("POST", PATH, Some("{}")).await, 405, "no-method");
+    is_problem(&world.call("GET", PATH, None).await, 404, "no-settings");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_alone_make_no_name_and_no_service() {
+    let world = World::new().await;
+    world.call("PUT", PATH, Some(r#"{"ttl":"1m"}"#)).await;
+    let list = world.call("GET", "/v1/services", None).await;
+    assert_eq!(list.body["services"], json!([]));
+    let asking = Asking::parse("web.svc.internal. A");
+    let reply = world.ask(&asking.message(), asking.protocol).await;
+    assert_eq!(format!("{:?}", reply.metadata.response_code), "NXDomain");
+
+    let body = r#"{"address":"10.0.0.1","port":80}"#;
+    assert_eq!(world.call("PUT", "/v1/services/web/instances/i1", Some(body)).await.status, 201);
+    let reply = world.ask(&asking.message(), asking.protocol).await;
+    assert_eq!(shown(&reply.answers), ["web.svc.internal. 60 IN A 10.0.0.1"]);
+}
