@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::Peer;
-use crate::net::{BindError, ConnectionLimits, Connections, Pace, Paced, Slot, tcp_listener};
+use crate::net::{Acceptor, BindError, ConnectionLimits, Connections, Pace, Paced, Slot, tcp_listener};
 
 /// Octets of a request's head.
 const HEAD_OCTETS_MAX: usize = 32 << 10;
@@ -83,26 +83,18 @@ async fn accept(
     mut closing: watch::Receiver<bool>,
 ) {
     let mut conversations = JoinSet::new();
+    let mut acceptor = Acceptor::new(listener, "HTTP");
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, peer) = tokio::select! {
+            accepted = acceptor.accept() => accepted,
             Some(_) = conversations.join_next() => continue,
             () = crate::net::closing(&mut closing) => break,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Some(slot) = connections.admit(peer.ip()) {
-                    conversations.spawn(converse(stream, peer, router.clone(), slot, settings, closing.clone()));
-                }
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: waiting frees some, spinning frees none.
-                tracing::warn!(error = %error, "accepting an HTTP connection failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        if let Some(slot) = connections.admit(peer.ip()) {
+            conversations.spawn(converse(stream, peer, router.clone(), slot, settings, closing.clone()));
         }
     }
-    drop(listener);
+    drop(acceptor);
     conversations.join_all().await;
 }
 
