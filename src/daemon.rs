@@ -1,5 +1,7 @@
 //! Putting it together: bind, open, publish the first state, serve; and the same backwards at the end.
 
+mod descriptors;
+
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -10,10 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use descriptors::Shares;
 
 use crate::check::{Checker, Targets};
 use crate::config::{Config, Engine};
@@ -68,6 +71,7 @@ impl From<BindError> for DaemonError {
 pub struct Daemon {
     config: Config,
     metrics: Arc<Metrics>,
+    shares: Shares,
     dns: dns::Listeners,
     http: api::Listeners,
 }
@@ -117,10 +121,10 @@ impl Daemon {
     /// # Errors
     /// The first address that cannot be opened.
     pub fn bind(config: Config) -> Result<Self, DaemonError> {
-        raise_descriptor_limit();
+        let shares = Shares::of(descriptors::raise_limit());
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
-        Ok(Self { config, metrics: Arc::new(Metrics::new()), dns, http })
+        Ok(Self { config, metrics: Arc::new(Metrics::new()), shares, dns, http })
     }
 
     /// What `/metrics` shows.
@@ -143,7 +147,7 @@ impl Daemon {
     /// # Errors
     /// When a part cannot start, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let Self { config, metrics, dns, http } = self;
+        let Self { config, metrics, shares, dns, http } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
@@ -166,6 +170,7 @@ impl Daemon {
             allow: config.check_allow.clone(),
             listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
             local_addresses: local_addresses().unwrap_or_default().iter().map(SocketAddr::ip).collect(),
+            concurrency_max: shares.probes,
             ..check::Settings::default()
         };
         let targets = Arc::new(Targets::new(&check_settings));
@@ -175,7 +180,7 @@ impl Daemon {
         });
         let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
 
-        let listening = dns::Settings::default();
+        let listening = dns::Settings { connections: shares.dns, ..dns::Settings::default() };
         let answering = HandlerSettings {
             udp_payload: config.udp_payload,
             idle: listening.idle,
@@ -214,7 +219,8 @@ impl Daemon {
             pins: api::Pins::default(),
         };
         let router = api::router(Arc::new(context));
-        let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));
+        let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
+        let mut http = Part::spawn("HTTP", |signal| http.serve(router, serving, signal));
 
         reader.loaded().await;
         for address in &dns_addresses {
@@ -294,16 +300,6 @@ fn name_server_addresses(config: &Config, listeners: &[SocketAddr]) -> Vec<IpAdd
     addresses.sort_unstable();
     addresses.dedup();
     addresses
-}
-
-/// Takes as many descriptors as the system grants: connections and probes hold one each.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
-    match raised {
-        Ok(limit) => tracing::debug!(process.descriptors_max = limit, "descriptor limit raised"),
-        Err(error) => tracing::warn!(error = %error, "the descriptor limit stays where it is"),
-    }
 }
 
 /// Completes when the process is told to end; a second time ends it without grace.

@@ -84,3 +84,34 @@ fn a_killed_service_leaves_dns() {
     assert_eq!((&instance["health"], &instance["answered"]), (&json!("critical"), &json!(false)), "{instance}");
     server.stop();
 }
+
+/// Leaves a process as many descriptors as it has and no more.
+#[cfg(target_os = "linux")]
+fn limit_descriptors(id: u32, descriptors: &str) {
+    let set = Command::new("prlimit").args([format!("--pid={id}"), format!("--nofile={descriptors}:")]).status();
+    assert!(set.expect("prlimit of util-linux").success());
+}
+
+// Elsewhere nobody else can take a process's descriptors away.
+#[cfg(target_os = "linux")]
+#[test]
+fn out_of_descriptors_it_says_so_once_and_goes_on_answering() {
+    let mut server =
+        Server::launch(Command::new(ROLLCALL).args(["serve", "--memory", "--dns=0.0.0.0:0", "--http=127.0.0.1:0"]));
+    server.dns.set_ip([127, 0, 0, 1].into());
+    server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));
+    limit_descriptors(server.id(), "5");
+    let waiting = std::net::TcpStream::connect(server.http).unwrap();
+    until("a look at the machine's addresses has failed", || {
+        let output = server.output();
+        if output.contains("the addresses of this machine are not known") { Ok(()) } else { Err(output) }
+    });
+    let output = server.output();
+    assert_eq!(output.matches("connections for HTTP cannot be accepted").count(), 1, "{output}");
+    assert_eq!(server.ask("web.svc.internal.", RecordType::A).answers.len(), 1, "UDP is answered all the same");
+
+    limit_descriptors(server.id(), "1024");
+    drop(waiting);
+    assert!(server.instance("web", "i1").is_some(), "connections are accepted again");
+    server.stop();
+}
