@@ -5,7 +5,7 @@ mod descriptors;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +40,8 @@ const CONFIGURED_SERVICES_MAX: usize = 100_000;
 pub enum DaemonError {
     /// A socket could not be opened.
     Bind(BindError),
+    /// Signals cannot be received, so nothing but SIGKILL would end the server.
+    Signals(std::io::Error),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
@@ -53,6 +55,7 @@ impl fmt::Display for DaemonError {
             Self::Ended(part) => {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
+            Self::Signals(error) => write!(f, "the signals that end a server cannot be received: {error}"),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
         }
     }
@@ -222,26 +225,34 @@ impl Daemon {
         let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
         let mut http = Part::spawn("HTTP", |signal| http.serve(router, serving, signal));
 
-        reader.loaded().await;
-        for address in &dns_addresses {
-            tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
-        }
-        for address in &http_addresses {
-            tracing::info!(http.address = %address, "serving the API");
-        }
         let (leave_demo, demo_leaves) = watch::channel(false);
-        let demo = match (config.demo, http_addresses.first(), dns_addresses.first()) {
-            (true, Some(http), Some(dns)) => {
-                let demo = demo::start(*http, *dns, &config.zone, demo_leaves).await;
-                Some(demo.map_err(DaemonError::Demo)?)
+        let begin = async {
+            reader.loaded().await;
+            for address in &dns_addresses {
+                tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
             }
-            _ => None,
+            for address in &http_addresses {
+                tracing::info!(http.address = %address, "serving the API");
+            }
+            match (config.demo, http_addresses.first(), dns_addresses.first()) {
+                (true, Some(http), Some(dns)) => demo::start(*http, *dns, &config.zone, demo_leaves).await.map(Some),
+                _ => Ok(None),
+            }
         };
-
-        let mut parts = [&mut replica, &mut checks, &mut dns, &mut http];
-        let ended = tokio::select! {
-            () = shutdown => None,
-            part = first_to_end(&mut parts) => Some(part),
+        let (demo, ended) = {
+            let mut parts = [&mut replica, &mut checks, &mut dns, &mut http];
+            let mut end = pin!(async {
+                tokio::select! {
+                    () = shutdown => None,
+                    part = first_to_end(&mut parts) => Some(part),
+                }
+            });
+            // Told to end while it still begins, it ends without having begun.
+            tokio::select! {
+                biased;
+                ended = &mut end => (None, ended),
+                demo = begin => (demo.map_err(DaemonError::Demo)?, end.await),
+            }
         };
         tracing::info!("stopping");
         let deadline = Instant::now() + config.grace;
@@ -302,25 +313,24 @@ fn name_server_addresses(config: &Config, listeners: &[SocketAddr]) -> Vec<IpAdd
     addresses
 }
 
-/// Completes when the process is told to end; a second time ends it without grace.
-async fn told_to_end() {
+/// Asks for the signals that end the process, which from then on do nothing else. The future completes when one has
+/// come; a second one ends the process without grace.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be received; only SIGKILL ends this server");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tokio::spawn(async move {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
 }
 
 /// Runs a server until the process is told to end. Exit code 0 then, 2 when it cannot start, 1 when a part of it fails.
@@ -339,9 +349,11 @@ pub fn serve(config: Config) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let outcome = runtime.block_on(async {
+        // Before the first port is open, because whoever sees one may already end the server.
+        let shutdown = told_to_end().map_err(DaemonError::Signals)?;
         let daemon = Daemon::bind(config)?;
         daemon.metrics().register(|registry| logging.register(registry));
-        daemon.run(told_to_end()).await
+        daemon.run(shutdown).await
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {

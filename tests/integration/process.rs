@@ -49,6 +49,23 @@ fn a_service_manager_ends_it_in_order() {
 }
 
 #[test]
+fn it_ends_in_order_as_soon_as_a_port_is_open() {
+    for _ in 0..8 {
+        // The log tells the port too late; this one was free a moment ago.
+        let dns = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let flags = ["serve", "--demo", "--http=127.0.0.1:0", "--dns", &dns.to_string()];
+        let program = Program::start(Command::new(ROLLCALL).args(flags));
+        let began = std::time::SystemTime::now();
+        while std::net::TcpStream::connect(dns).is_err() {
+            assert!(began.elapsed().unwrap().as_secs() < 60, "no port is open; it said:\n{}", program.output());
+        }
+        program.signal(Signal::SIGTERM);
+        let (code, output) = program.ended();
+        assert_eq!(code, Some(0), "it said:\n{output}");
+    }
+}
+
+#[test]
 fn ctrl_c_ends_a_demonstration_in_order() {
     let server =
         Server::launch(Command::new(ROLLCALL).args(["serve", "--demo", "--dns=127.0.0.1:0", "--http=127.0.0.1:0"]));
