@@ -172,7 +172,6 @@ impl Daemon {
         let check_settings = check::Settings {
             allow: config.check_allow.clone(),
             listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
-            local_addresses: local_addresses().unwrap_or_default().iter().map(SocketAddr::ip).collect(),
             concurrency_max: shares.probes,
             ..check::Settings::default()
         };
