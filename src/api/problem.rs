@@ -126,6 +126,13 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from another site", detail)
     }
 
+    /// The name in the request may be anybody's.
+    pub(super) fn misdirected() -> Self {
+        let detail = "a request from this machine names it by an IP address, by localhost or by a name below localhost; \
+                      any other name in Host could be a web page's that had it resolve to here";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request names another host", detail)
+    }
+
     /// No route has this path.
     pub(super) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", "see the API's routes")

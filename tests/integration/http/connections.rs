@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::wire::{Server, response};
 
-const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 fn settings(total: usize) -> Settings {
     Settings { connections: ConnectionLimits { per_client: total, total }, ..Settings::default() }
@@ -48,11 +48,11 @@ async fn the_connection_that_is_idle_longest_makes_room() {
 #[tokio::test]
 async fn a_connection_is_idle_again_after_every_kind_of_answer() {
     for request in [
-        "GET /v1/services HTTP/1.1\r\nhost: x\r\n\r\n",
-        "HEAD /v1/services HTTP/1.1\r\nhost: x\r\n\r\n",
-        "DELETE /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\n\r\n",
-        "GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n",
-        "POST /v1/leases HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"ttl\":\"15s\"}",
+        "GET /v1/services HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "HEAD /v1/services HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "DELETE /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"ttl\":\"15s\"}",
     ] {
         let server = Server::start(settings(1)).await;
         let mut first = server.connect().await;
@@ -71,7 +71,7 @@ async fn a_connection_is_idle_again_after_every_kind_of_answer() {
 async fn work_is_not_cut_off_to_make_room() {
     let server = Server::start(settings(1)).await;
     let mut busy = server.connect().await;
-    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
+    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
                expect: 100-continue\r\n\r\n";
     busy.write_all(put.as_bytes()).await.unwrap();
     // The server says so once the request is being worked on.
@@ -130,7 +130,7 @@ async fn narrow(server: &Server) -> TcpStream {
 async fn a_client_that_does_not_read_its_answer_is_left() {
     let server = with_large_list().await;
     let mut lazy = narrow(&server).await;
-    lazy.write_all(b"GET /v1/services/web HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    lazy.write_all(b"GET /v1/services/web HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut heard = [0; 12];
     lazy.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"HTTP/1.1 200");
@@ -149,7 +149,7 @@ async fn closing_lets_begun_requests_end() {
     let mut idle = server.connect().await;
     assert!(is_served(&mut idle).await);
     let mut busy = server.connect().await;
-    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
+    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
                expect: 100-continue\r\n\r\n";
     busy.write_all(put.as_bytes()).await.unwrap();
     assert!(response(&mut busy).await.unwrap().starts_with("HTTP/1.1 100 "));
