@@ -215,7 +215,7 @@ impl Daemon {
             }),
             render_metrics: Box::new({
                 let metrics = metrics.clone();
-                move || metrics.render().unwrap_or_default()
+                move || metrics.render()
             }),
             started,
             pins: api::Pins::default(),

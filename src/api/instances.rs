@@ -66,7 +66,7 @@ pub(super) async fn register(
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond(status, instance, Some(&committed), &context))
@@ -100,8 +100,7 @@ pub(super) async fn register_chosen(
                 register.id = IdChoice::Chosen(random_id());
                 continue;
             }
-            Err(CommitError::Refused(refusal)) => return Err(Problem::refused(&refusal)),
-            Err(CommitError::Unavailable(reason)) => return Err(Problem::unavailable(&reason)),
+            Err(error) => return Err(error.into()),
         };
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
@@ -148,7 +147,7 @@ pub(super) async fn amend(
     };
     let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(instance) = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     Ok(respond(StatusCode::OK, instance, Some(&committed), &context))
 }

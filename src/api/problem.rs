@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::model::{LeaseId, NameError};
 use crate::registry::Refusal;
+use crate::store::CommitError;
 
 /// A request that was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +195,16 @@ impl Problem {
         problem
     }
 
+    /// The engine answered a command with what belongs to another.
+    pub(super) fn another_outcome() -> Self {
+        Self::unavailable("the store answered something else")
+    }
+
+    /// This server cannot do what it should.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server is at fault", detail)
+    }
+
     /// What the registry's rules say.
     pub(super) fn refused(refusal: &Refusal) -> Self {
         let (status, kind, title, advice) = match refusal {
@@ -250,6 +261,15 @@ impl Problem {
             ),
         };
         Self::new(status, kind, title, format!("{refusal}; {advice}"))
+    }
+}
+
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Refused(refusal) => Self::refused(&refusal),
+            CommitError::Unavailable(reason) => Self::unavailable(&reason),
+        }
     }
 }
 

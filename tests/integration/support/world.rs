@@ -91,7 +91,7 @@ impl World {
             explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
             not_ready: Box::new(Vec::new),
-            render_metrics: Box::new(String::new),
+            render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
             pins: api::Pins::default(),
         };
