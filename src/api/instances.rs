@@ -179,12 +179,12 @@ pub(super) async fn renew(
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
         let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::lapsed(&["its own lease".into()]) } else { Problem::no_instance() });
+        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::no_instance() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
     match context.renew(own.id).await? {
         Some(lease) => Ok(Json(json!({ "lease": LeaseShape::from(lease) })).into_response()),
-        None => Err(Problem::lapsed(&[own.id.to_string()])),
+        None => Err(Problem::lapsed(vec![own.id.to_string()])),
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn renew(
         Ok(lease) => context.renew(lease).await?,
         Err(_) => None,
     };
-    let lease = lease.ok_or_else(|| Problem::lapsed(&[id]))?;
+    let lease = lease.ok_or_else(|| Problem::lapsed(vec![id]))?;
     Ok(Json(LeaseShape::from(lease)).into_response())
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn renew_many(
         }
     }
     if !lapsed.is_empty() {
-        return Err(Problem::lapsed(&lapsed));
+        return Err(Problem::lapsed(lapsed));
     }
     let leases: Vec<LeaseShape> = renewed.into_iter().map(LeaseShape::from).collect();
     Ok(Json(json!({ "leases": leases })).into_response())

@@ -21,6 +21,8 @@ struct Parts {
     detail: String,
     pointer: Option<String>,
     nearest: Option<String>,
+    /// Which of the things that were asked for it is about.
+    ids: Vec<String>,
     headers: Vec<(HeaderName, &'static str)>,
 }
 
@@ -34,6 +36,8 @@ struct Document<'a> {
     pointer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ids: &'a [String],
 }
 
 /// Octets of a detail or a pointer, which may repeat what was sent.
@@ -55,7 +59,16 @@ fn presentable(text: &str) -> String {
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = presentable(&detail.into());
-        Self(Box::new(Parts { status, kind, title, detail, pointer: None, nearest: None, headers: Vec::new() }))
+        Self(Box::new(Parts {
+            status,
+            kind,
+            title,
+            detail,
+            pointer: None,
+            nearest: None,
+            ids: Vec::new(),
+            headers: Vec::new(),
+        }))
     }
 
     /// Names the field at fault by a JSON pointer (RFC 6901), or what holds it when its key is too long to repeat.
@@ -162,10 +175,21 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no-lease", "There is no such lease", detail)
     }
 
-    /// A lease that was to be renewed is not alive.
-    pub(super) fn lapsed(ids: &[String]) -> Self {
-        let ids = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
-        let detail = format!("not alive: {ids}; register again");
+    /// Leases that were to be renewed are not alive. All of them stand in the member `ids`, as they were asked for; the
+    /// detail, which is for people, may be cut.
+    pub(super) fn lapsed(ids: Vec<String>) -> Self {
+        let listed = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
+        let mut problem = Self::lease_gone(format!("register again; not alive: {listed}"));
+        problem.0.ids = ids;
+        problem
+    }
+
+    /// The lease of the instance itself ended, and the instance with it.
+    pub(super) fn own_lapsed() -> Self {
+        Self::lease_gone("the instance's own lease is not alive; register again".to_owned())
+    }
+
+    fn lease_gone(detail: String) -> Self {
         Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
     }
 
@@ -282,9 +306,10 @@ impl IntoResponse for Problem {
             detail: &self.0.detail,
             pointer: self.0.pointer.as_deref(),
             nearest: self.0.nearest.as_deref(),
+            ids: &self.0.ids,
         };
         let mut headers: HeaderMap =
-            self.0.headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+            self.0.headers.iter().cloned().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         (self.0.status, headers, Json(document)).into_response()
     }
