@@ -219,6 +219,7 @@ impl Daemon {
             }),
             started,
             pins: api::Pins::default(),
+            load: api::Load::default(),
         };
         let router = api::router(Arc::new(context));
         let serving = api::Settings { connections: shares.http, ..api::Settings::default() };

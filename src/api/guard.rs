@@ -64,7 +64,7 @@ pub(super) async fn guard(State(context): State<Arc<Context>>, request: Request<
     } else if is_foreign(request.method(), headers) {
         Problem::foreign_origin().into_response()
     } else {
-        next.run(request).await
+        context.load.take(next.run(request).await)
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -9,6 +9,7 @@
 
 // Serving: connections, limits that hold for every request.
 mod guard;
+mod load;
 mod serve;
 // What comes in.
 mod check;
@@ -35,6 +36,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 
+pub use load::Load;
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
 
@@ -85,6 +87,8 @@ pub struct Context {
     pub started: tokio::time::Instant,
     /// Views that pages of lists are pinned to.
     pub pins: Pins,
+    /// What answers may hold while their clients read them.
+    pub load: Load,
 }
 
 pub use paging::Pins;

@@ -219,6 +219,14 @@ impl Problem {
         problem
     }
 
+    /// Answers that others still read take all the memory there is for them.
+    pub(super) fn busy() -> Self {
+        let detail = "too many large answers are still being read; try again, or ask for smaller pages with `limit`";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has its hands full", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "1"));
+        problem
+    }
+
     /// The engine answered a command with what belongs to another.
     pub(super) fn another_outcome() -> Self {
         Self::unavailable("the store answered something else")

@@ -19,7 +19,10 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(settings: Settings) -> Self {
-        let world = World::new().await;
+        Self::serving(World::new().await, settings).await
+    }
+
+    pub(super) async fn serving(world: World, settings: Settings) -> Self {
         let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = listeners.addresses()[0];
         let (closing, signal) = watch::channel(false);

@@ -69,6 +69,11 @@ pub(crate) struct Reply {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::under(api::Load::default()).await
+    }
+
+    /// A world whose answers hold no more than a load.
+    pub(crate) async fn under(load: api::Load) -> Self {
         let zone: ZoneName = "svc.internal".parse().unwrap();
         let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings()));
         let mut metrics = prometheus_client::registry::Registry::default();
@@ -94,6 +99,7 @@ impl World {
             render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
             pins: api::Pins::default(),
+            load,
         };
         let world = Self {
             store,
