@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::extract::{Path, instance_id, json, no_body, precondition, service_name};
 use super::problem::Problem;
-use super::registration::{AmendmentBody, RegistrationBody, meta, state, tags, weight};
+use super::registration::{AmendmentBody, RegistrationBody};
 use super::shape::{InstanceShape, LeaseShape};
+use super::values::{meta, state, tags, weight};
 use super::{BODY_OCTETS_MAX, Context, Peer, guard};
 use crate::model::{Instance, InstanceId, Label, ServiceName};
 use crate::registry::{Amendment, Command, IdChoice, Outcome, Precondition, Refusal, Register};

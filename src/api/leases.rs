@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::extract::{Path, json, no_body};
 use super::problem::Problem;
-use super::registration::lease_ttl;
 use super::shape::LeaseShape;
+use super::values::lease_ttl;
 use super::{BODY_OCTETS_MAX, Context};
 use crate::model::{Lease, LeaseId};
 use crate::registry::{Command, Outcome, Refusal};

@@ -15,6 +15,7 @@ mod serve;
 mod check;
 mod extract;
 mod registration;
+mod values;
 // What goes out.
 mod paging;
 mod problem;

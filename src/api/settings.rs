@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extract::{json, no_body, service_name};
 use super::problem::Problem;
-use super::registration::ttl;
+use super::values::ttl;
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl};
 use crate::registry::{Command, Outcome};

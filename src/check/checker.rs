@@ -10,7 +10,8 @@ use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::metrics::Metrics;
-use super::probe::{Failure, Outcome, probe};
+use super::outcome::{Failure, Outcome};
+use super::probe::probe;
 use super::schedule::{First, Schedule};
 use super::slots::{Slots, Standing};
 use super::table::{Key, Stage, Table, Transition};

@@ -27,6 +27,7 @@ mod threshold;
 
 // Probes.
 mod http;
+mod outcome;
 mod probe;
 mod tcp;
 

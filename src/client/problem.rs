@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use hyper::http::response::Parts as Head;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Reply;
-use super::exchange::Head;
 
 /// A problem document (RFC 9457), or what is known of an error without one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -6,30 +6,12 @@ use std::sync::Arc;
 use super::change::{Cause, Change};
 use super::command::{Amendment, IdChoice, Observation, Outcome, Precondition, Refusal, Register, Scope};
 use super::conflict;
+use super::limits::Limits;
 use super::state::Registry;
 use crate::model::{
     CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, ServiceSettings,
     State, Timestamp,
 };
-
-/// What a registry may hold, and the names it does not own.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Instances of one service.
-    pub instances_per_service: usize,
-    /// Instances in all.
-    pub instances: usize,
-    /// Leases in all, with those nobody is on.
-    pub leases: usize,
-    /// Names remembered after their last instance has left.
-    pub remembered_names: usize,
-    /// Services with settings, which outlive instances.
-    pub configured: usize,
-    /// Octets of the zone's name in wire form, with the root label.
-    pub zone_octets: usize,
-    /// Names in the zone that no service can have.
-    pub reserved: Arc<[ServiceName]>,
-}
 
 /// What a command changes and what its caller hears. No changes means no new revision.
 #[derive(Debug)]
