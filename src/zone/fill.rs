@@ -11,12 +11,13 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::brief::TEXT_OCTETS_MAX;
 use super::decide::{Answer, Decision, Detail, Kind, Question, Said, selected};
+use super::name::wire_key;
 use super::order::{Start, client_hash};
 use super::owner::{Owner, Pick};
 use super::reverse::Reversed;
 use super::service::ServiceAnswers;
 use super::{NAME_SERVER, Zone};
-use crate::model::{Instance, Meta, ServiceName};
+use crate::model::{Instance, InstanceId, Meta, ServiceName, Ttl};
 
 /// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
 const RECORD_OCTETS: usize = 10;
@@ -78,6 +79,14 @@ impl Zone {
         self.name_of(service.name())
     }
 
+    /// The lifetime of an instance's records.
+    fn ttl_of(&self, service: &ServiceName, id: &InstanceId) -> Ttl {
+        let node = self.index.get(&wire_key(service.as_str()));
+        let service = node.and_then(|node| node.service.clone());
+        let ttl = service.and_then(|s| s.instance(id.as_str()).map(|i| s.ttl_of(i, self.settings.ttl)));
+        ttl.unwrap_or(self.settings.ttl)
+    }
+
     /// The fully qualified form of a service's name.
     fn name_of(&self, service: &ServiceName) -> Name {
         service.labels().rev().fold(self.origin.clone(), |name, label| prepended(&name, label))
@@ -114,10 +123,10 @@ impl Filling<'_> {
                 }
             }
             (Said::Pointers, Owner::Reverse(_, Reversed::Address(names))) => {
+                let ttl = names.iter().map(|(service, id)| self.zone.ttl_of(service, id)).min();
                 for (service, id) in names {
-                    let service = self.zone.name_of(service);
-                    let name = prepended(&service, id.as_str());
-                    let ttl = self.zone.settings.ttl.secs();
+                    let name = prepended(&self.zone.name_of(service), id.as_str());
+                    let ttl = ttl.unwrap_or(self.zone.settings.ttl).secs();
                     if !self.push(wire_octets(&name), ttl, RData::PTR(PTR(name))) {
                         break;
                     }

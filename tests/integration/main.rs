@@ -13,3 +13,4 @@ mod store;
 mod support;
 mod system;
 mod wire;
+mod zone;
