@@ -227,7 +227,10 @@ impl Zone {
                 if !service.answered().any(|instance| pick.takes(instance)) {
                     return Said::Waiting;
                 }
-                say_kind(kinds_of(pick), record_type, |kind| selected(service, pick, kind).any(|i| kind.is_of(i)))
+                say_kind(kinds_of(pick), record_type, |kind| match service.totals(pick, kind) {
+                    Some(totals) => totals.count > 0,
+                    None => selected(service, pick, kind).any(|i| kind.is_of(i)),
+                })
             }
             Owner::Instance(service, id) => {
                 let kinds = [Kind::A, Kind::Aaaa, Kind::Srv, Kind::Txt];

@@ -15,7 +15,7 @@ use super::name::wire_key;
 use super::order::{Start, client_hash};
 use super::owner::{Owner, Pick};
 use super::reverse::Reversed;
-use super::service::ServiceAnswers;
+use super::service::{ServiceAnswers, Totals};
 use super::{NAME_SERVER, Zone};
 use crate::model::{Instance, InstanceId, Meta, ServiceName, Ttl};
 
@@ -205,20 +205,29 @@ impl Filling<'_> {
 
     fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind) {
         let of_kind = || selected(service, pick, kind).filter(move |instance| kind.is_of(instance));
-        let ttl = service.smallest_ttl(of_kind(), self.zone.settings.ttl);
         let maker = Maker::new(self.zone, self.question, service, pick.clone());
         if *pick == Pick::One {
             let start = Start::Turn(self.question.turn);
             let one = service.groups().find_map(|(members, order)| {
                 order.walk(start).map(|n| service.at(members.start + n)).find(|i| kind.is_of(i))
             });
+            let ttl = service.smallest_ttl(one.into_iter(), self.zone.settings.ttl);
             self.push_all(&maker, one.into_iter(), kind, ttl);
             return;
         }
-        let mut seen = HashSet::new();
-        let (data, count): (usize, usize) = of_kind()
-            .filter(|instance| maker.distinct(kind, instance).is_none_or(|key| seen.insert(key)))
-            .fold((0, 0), |(octets, n), i| (octets + maker.octets(kind, i), n + 1));
+        let (count, data, ttl) = match service.totals(pick, kind) {
+            Some(totals) => {
+                let ttl = totals.ttl(self.zone.settings.ttl).secs();
+                (totals.count, maker.octets_of_all(kind, totals), ttl)
+            }
+            None => {
+                let mut seen = HashSet::new();
+                let (count, data) = of_kind()
+                    .filter(|instance| maker.distinct(kind, instance).is_none_or(|key| seen.insert(key)))
+                    .fold((0, 0), |(n, octets), i| (n + 1, octets + maker.octets(kind, i)));
+                (count, data, service.smallest_ttl(of_kind(), self.zone.settings.ttl))
+            }
+        };
         let needed = (POINTER_OCTETS + RECORD_OCTETS) * count + data;
         self.wanted = count;
         let fits = needed <= self.room;
@@ -393,6 +402,17 @@ impl<'a> Maker<'a> {
                 2 + self.target_octets(instance) + (4 + alpn) + (4 + 2) + hints
             }
         }
+    }
+
+    /// Octets of the data of all records of a kind.
+    fn octets_of_all(&self, kind: Kind, totals: &Totals) -> usize {
+        let each = match kind {
+            Kind::A => return 4 * totals.count,
+            Kind::Aaaa => return 16 * totals.count,
+            Kind::Ptr => 1 + POINTER_OCTETS,
+            Kind::Srv | Kind::Txt | Kind::Https => 6 + 1 + wire_octets(&self.service_name),
+        };
+        each * totals.count + totals.id_octets
     }
 
     /// The data of an instance's record; the instance is one that has a record of the kind.
