@@ -192,6 +192,11 @@ impl Daemon {
             explain_allow: config.explain_allow.clone(),
             identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
         };
+        let in_domain = |rule: &Rule| rule.domain.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
+        let forwarding: Vec<(String, SocketAddr)> = forward
+            .iter()
+            .flat_map(|rule| rule.upstreams.iter().map(|upstream| (in_domain(rule), *upstream)))
+            .collect();
         let handler = metrics.register(|registry| {
             let handler = Handler::new(live.clone(), answering, registry);
             if forward.is_empty() {
@@ -236,6 +241,9 @@ impl Daemon {
         reader.loaded().await;
         for address in &dns_addresses {
             tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
+        }
+        for (domain, upstream) in forwarding {
+            tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
         }
         for address in &http_addresses {
             tracing::info!(http.address = %address, "serving the API");

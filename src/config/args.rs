@@ -51,8 +51,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NET")]
     pub explain_allow: Vec<String>,
 
-    /// Ask others about names of others: system (the name servers in /etc/resolv.conf), ADDR[,ADDR], or for one domain
-    /// DOMAIN=ADDR[,ADDR]
+    /// Who is asked about names of others: system (the name servers in /etc/resolv.conf) or IP addresses; for one domain
+    /// DOMAIN=ADDR and further addresses after commas
     #[arg(long, value_name = "[DOMAIN=]ADDR")]
     pub forward: Vec<String>,
 
