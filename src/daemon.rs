@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::check::{Checker, Targets};
-use crate::config::{Config, Engine};
+use crate::config::{Config, Engine, ForwardRule, Upstream};
+use crate::dns::forward::{Forwarder, Rule, is_own, nameservers};
 use crate::dns::{Handler, HandlerSettings, Identity};
 use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
@@ -32,6 +33,9 @@ const REMEMBERED_NAMES_MAX: usize = 100_000;
 /// Services with settings of their own.
 const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
+/// Where the system says which name servers it has.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
 pub enum DaemonError {
@@ -41,6 +45,8 @@ pub enum DaemonError {
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
     Ended(&'static str),
+    /// There is nobody to forward to, and why.
+    Forward(String),
 }
 
 impl fmt::Display for DaemonError {
@@ -51,6 +57,7 @@ impl fmt::Display for DaemonError {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
+            Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
     }
 }
@@ -70,6 +77,8 @@ pub struct Daemon {
     metrics: Arc<Metrics>,
     dns: dns::Listeners,
     http: api::Listeners,
+    /// Where names of others are asked; none means that they are refused.
+    forward: Vec<Rule>,
 }
 
 /// A part that ends after its signal says so.
@@ -115,12 +124,13 @@ impl Daemon {
     /// Opens every socket.
     ///
     /// # Errors
-    /// The first address that cannot be opened.
+    /// The first address that cannot be opened, or an upstream that is this server.
     pub fn bind(config: Config) -> Result<Self, DaemonError> {
         raise_descriptor_limit();
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
-        Ok(Self { config, metrics: Arc::new(Metrics::new()), dns, http })
+        let forward = forward_rules(&config.forward, &dns.addresses())?;
+        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), dns, http })
     }
 
     /// What `/metrics` shows.
@@ -143,7 +153,7 @@ impl Daemon {
     /// # Errors
     /// When a part cannot start, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let Self { config, metrics, dns, http } = self;
+        let Self { config, metrics, dns, http, forward } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
@@ -182,7 +192,19 @@ impl Daemon {
             explain_allow: config.explain_allow.clone(),
             identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
         };
-        let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
+        let in_domain = |rule: &Rule| rule.domain.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
+        let forwarding: Vec<(String, SocketAddr)> = forward
+            .iter()
+            .flat_map(|rule| rule.upstreams.iter().map(|upstream| (in_domain(rule), *upstream)))
+            .collect();
+        let handler = metrics.register(|registry| {
+            let handler = Handler::new(live.clone(), answering, registry);
+            if forward.is_empty() {
+                return handler;
+            }
+            let settings = dns::forward::Settings::new(forward, config.forward_allow.clone());
+            handler.with_forwarder(Forwarder::new(settings, registry))
+        });
         let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
 
         let stopping = Arc::new(AtomicBool::new(false));
@@ -219,6 +241,9 @@ impl Daemon {
         reader.loaded().await;
         for address in &dns_addresses {
             tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
+        }
+        for (domain, upstream) in forwarding {
+            tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
         }
         for address in &http_addresses {
             tracing::info!(http.address = %address, "serving the API");
@@ -294,6 +319,40 @@ fn name_server_addresses(config: &Config, listeners: &[SocketAddr]) -> Vec<IpAdd
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// Where names of others are asked, with the system's name servers in place of its name. An upstream that is this
+/// server would only ask itself.
+fn forward_rules(rules: &[ForwardRule], listeners: &[SocketAddr]) -> Result<Vec<Rule>, DaemonError> {
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let local: Vec<IpAddr> = local_addresses().unwrap_or_default().iter().map(|address| address.ip()).collect();
+    let of_system = || {
+        let text = std::fs::read_to_string(RESOLV_CONF)
+            .map_err(|error| DaemonError::Forward(format!("{RESOLV_CONF} cannot be read: {error}")))?;
+        let mut others = nameservers(&text);
+        others.retain(|address| !is_own(*address, listeners, &local));
+        if others.is_empty() {
+            return Err(DaemonError::Forward(format!(
+                "{RESOLV_CONF} names no server but this one: add the upstream there below it, or write its address in \
+                 place of system"
+            )));
+        }
+        Ok(others)
+    };
+    let addresses = |upstream: &Upstream| match upstream {
+        Upstream::System => of_system(),
+        Upstream::Address(address) if is_own(*address, listeners, &local) => {
+            Err(DaemonError::Forward(format!("{address} is this server, which would ask itself: name another one")))
+        }
+        Upstream::Address(address) => Ok(vec![*address]),
+    };
+    let rule = |rule: &ForwardRule| {
+        let upstreams = rule.upstreams.iter().map(addresses).collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Rule { domain: rule.domain.clone(), upstreams })
+    };
+    rules.iter().map(rule).collect()
 }
 
 /// Takes as many descriptors as the system grants: connections and probes hold one each.

@@ -51,6 +51,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NET")]
     pub explain_allow: Vec<String>,
 
+    /// Who is asked about names of others: system (the name servers in /etc/resolv.conf) or IP addresses; for one domain
+    /// DOMAIN=ADDR and further addresses after commas
+    #[arg(long, value_name = "[DOMAIN=]ADDR")]
+    pub forward: Vec<String>,
+
+    /// Nets whose questions are forwarded
+    #[arg(long, value_name = "NET")]
+    pub forward_allow: Vec<String>,
+
     /// Nets that checks may aim at, besides their instance's own address
     #[arg(long, value_name = "NET")]
     pub check_allow: Vec<String>,
@@ -110,6 +119,8 @@ impl ServeArgs {
                 Key::ServerId => one(&self.server_id),
                 Key::ServerVersion => one(&self.server_version),
                 Key::ExplainAllow => many(&self.explain_allow),
+                Key::Forward => many(&self.forward),
+                Key::ForwardAllow => many(&self.forward_allow),
                 Key::CheckAllow => many(&self.check_allow),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),

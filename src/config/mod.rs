@@ -11,6 +11,7 @@
 
 mod args;
 mod file;
+mod forward;
 mod key;
 mod listen;
 mod resolve;
@@ -26,6 +27,7 @@ use crate::model::{Duration, Ttl, ZoneName};
 use crate::telemetry::log::{LogFilter, LogFormat};
 
 pub use args::ServeArgs;
+pub use forward::{ForwardRule, Upstream};
 pub use key::Key;
 pub use spec::{Origin, Spec};
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub server_version: String,
     /// Nets whose DNS clients learn which instance fails with what.
     pub explain_allow: Vec<IpNet>,
+    /// Where names of others are asked; none means that they are refused.
+    pub forward: Vec<ForwardRule>,
+    /// Nets whose questions are forwarded.
+    pub forward_allow: Vec<IpNet>,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
     /// Lifetime of answers in caches.
@@ -132,6 +138,8 @@ impl Config {
             Key::ServerId => json!(self.server_id),
             Key::ServerVersion => json!(self.server_version),
             Key::ExplainAllow => texts(&self.explain_allow),
+            Key::Forward => texts(&self.forward),
+            Key::ForwardAllow => texts(&self.forward_allow),
             Key::CheckAllow => texts(&self.check_allow),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::key::Key;
 use super::spec::Spec;
-use super::{Config, ConfigError, Engine, listen};
+use super::{Config, ConfigError, Engine, forward, listen};
 use crate::model::{Duration, Ttl, ZoneName};
 
 const DNS_PORT: u16 = 8600;
@@ -33,6 +33,8 @@ impl Config {
             server_id: spec.one(Key::ServerId, server_text)?,
             server_version: spec.one(Key::ServerVersion, server_text)?,
             explain_allow: spec.list(Key::ExplainAllow, net)?,
+            forward: spec.list(Key::Forward, forward::parse)?,
+            forward_allow: spec.list(Key::ForwardAllow, net)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
@@ -45,6 +47,7 @@ impl Config {
         };
         config.check_ports(spec)?;
         config.check_exposure(spec)?;
+        config.check_forward(spec)?;
         if memory {
             Ok(config)
         } else {
@@ -64,6 +67,22 @@ impl Config {
                     format_args!("{address} is also an address of DNS, which needs its TCP port: choose another");
                 Err(spec.get(Key::Http).error(detail))
             }
+        }
+    }
+
+    /// Names of our own zone are never forwarded, so a rule for some of them would never be followed.
+    fn check_forward(&self, spec: &Spec) -> Result<(), ConfigError> {
+        let own = |domain: &&ZoneName| {
+            let rest = domain.as_str().strip_suffix(self.zone.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        match self.forward.iter().filter_map(|rule| rule.domain.as_ref()).find(own) {
+            None => Ok(()),
+            Some(domain) => Err(spec.get(Key::Forward).error(format_args!(
+                "names of {} are answered here and never forwarded: take the rule for {} away",
+                self.zone.as_str(),
+                domain.as_str()
+            ))),
         }
     }
 

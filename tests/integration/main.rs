@@ -4,6 +4,7 @@
 
 mod examples;
 mod explain;
+mod forward;
 mod http;
 mod layers;
 mod process;

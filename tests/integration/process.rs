@@ -42,6 +42,14 @@ fn http_beyond_loopback_needs_to_be_meant() {
 }
 
 #[test]
+fn a_server_that_would_ask_itself_does_not_start() {
+    // A port that was free a moment ago; listening on it is what makes its address our own.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = refusal(&["serve", "--memory", "--http=127.0.0.1:0", "--dns", &address, "--forward", &address]);
+    assert!(output.lines().count() == 1 && output.contains(&format!("{address} is this server")), "{output}");
+}
+
+#[test]
 fn a_service_manager_ends_it_in_order() {
     let server = Server::start();
     server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));
