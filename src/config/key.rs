@@ -5,6 +5,7 @@
 #[expect(missing_docs, reason = "each is described once, at its flag in args.rs")]
 pub enum Key {
     Zone,
+    Zones,
     Dns,
     Http,
     Memory,
@@ -36,8 +37,9 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Zone,
+        Self::Zones,
         Self::Dns,
         Self::Http,
         Self::Memory,
@@ -62,6 +64,7 @@ impl Key {
     const fn row(self) -> (&'static str, Takes, &'static str) {
         match self {
             Self::Zone => ("zone", Takes::Text, "svc.internal"),
+            Self::Zones => ("zones", Takes::Text, ""),
             Self::Dns => ("dns", Takes::List, "127.0.0.1:8600"),
             Self::Http => ("http", Takes::List, "127.0.0.1:8500"),
             Self::Memory => ("memory", Takes::Switch, "false"),

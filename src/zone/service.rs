@@ -42,6 +42,10 @@ impl ServiceAnswers {
         Self { answered: answered.into(), groups: groups.into(), service }
     }
 
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
     pub(super) fn name(&self) -> &ServiceName {
         self.service.name()
     }
