@@ -81,6 +81,15 @@ fn the_zone_file_of_the_source_tree_is_served() {
 }
 
 #[test]
+fn what_readme_shows_is_served() {
+    let blocks = include_str!("../../../README.md").split("```").skip(1).step_by(2);
+    let shown = blocks.into_iter().find(|block| block.starts_with("\n$TTL")).expect("README.md shows a zone file");
+    let zone = zone_with(&[("svc.internal.zone", shown)]);
+    assert_eq!(ask(&zone, "_postgres._tcp.svc.internal.", RecordType::SRV).additionals.len(), 1);
+    assert_eq!(ask(&zone, "web.dc2.svc.internal.", RecordType::A).additionals.len(), 1);
+}
+
+#[test]
 fn faults_name_file_line_and_reason() {
     let beside = |text: &str| load(&[("svc.internal.zone", text)]).unwrap_err();
     for (text, error) in [
