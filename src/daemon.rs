@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -21,7 +22,7 @@ use crate::dns::forward::{Forwarder, Rule, is_own, nameservers};
 use crate::dns::{Handler, HandlerSettings, Identity};
 use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
-use crate::registry::Limits;
+use crate::registry::{Limits, Reserved};
 use crate::store::{Memory, Store};
 use crate::telemetry::{Metrics, log};
 use crate::{api, check, demo, dns, replica, store, view, zone};
@@ -41,6 +42,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub enum DaemonError {
     /// A socket could not be opened.
     Bind(BindError),
+    /// A zone file cannot be served.
+    Zones(zone::ZoneFileError),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
@@ -56,6 +59,7 @@ impl fmt::Display for DaemonError {
             Self::Ended(part) => {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
+            Self::Zones(error) => error.fmt(f),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
             Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
@@ -157,9 +161,6 @@ impl Daemon {
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
-        let store: Arc<dyn Store> = match config.engine {
-            Engine::Memory => Arc::new(Memory::new(store_settings(&config))),
-        };
         let publisher = zone::Publisher::new(zone::Settings {
             name: config.zone.clone(),
             ttl: config.ttl,
@@ -168,6 +169,13 @@ impl Daemon {
             serial: (Timestamp::now().as_millis() / 1000) as u32,
         });
         let live = publisher.zone();
+        let mut zone_files = match &config.zones {
+            Some(folder) => Some(follow_zone_files(&metrics, live.clone(), folder.clone())?),
+            None => None,
+        };
+        let store: Arc<dyn Store> = match config.engine {
+            Engine::Memory => Arc::new(Memory::new(store_settings(&config, live.clone()))),
+        };
         let (writer, reader) = view::channel();
         let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
         let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
@@ -257,7 +265,8 @@ impl Daemon {
             _ => None,
         };
 
-        let mut parts = [&mut replica, &mut checks, &mut dns, &mut http];
+        let mut parts = vec![&mut replica, &mut checks, &mut dns, &mut http];
+        parts.extend(zone_files.as_mut());
         let ended = tokio::select! {
             () = shutdown => None,
             part = first_to_end(&mut parts) => Some(part),
@@ -269,7 +278,7 @@ impl Daemon {
         if let Some(demo) = demo {
             let _ = tokio::time::timeout_at(deadline, demo.left()).await;
         }
-        for part in [http, checks, dns] {
+        for part in [http, checks, dns].into_iter().chain(zone_files) {
             if ended != Some(part.name) {
                 part.close(deadline).await;
             }
@@ -280,8 +289,27 @@ impl Daemon {
     }
 }
 
-fn store_settings(config: &Config) -> store::Settings {
-    let name_server = zone::NAME_SERVER.parse().expect("a label is a service name");
+/// Serves the zone files of a folder, and reads them anew when they change or SIGHUP asks for it.
+fn follow_zone_files(metrics: &Metrics, live: Arc<zone::Zone>, folder: PathBuf) -> Result<Part, DaemonError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let reloader = metrics.register(|registry| zone::Reloader::new(live, folder, registry));
+    let reloader = reloader.map_err(DaemonError::Zones)?;
+    let asked = Arc::new(Notify::new());
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    asked.notify_one();
+                }
+            });
+        }
+        Err(error) => tracing::warn!(error = %error, "SIGHUP cannot be received; zone files are read when they change"),
+    }
+    Ok(Part::spawn("the zone files", |closing| reloader.run(asked, closing)))
+}
+
+fn store_settings(config: &Config, live: Arc<zone::Zone>) -> store::Settings {
     let limits = Limits {
         instances_per_service: config.instances_per_service_max,
         instances: INSTANCES_MAX,
@@ -289,7 +317,7 @@ fn store_settings(config: &Config) -> store::Settings {
         remembered_names: REMEMBERED_NAMES_MAX,
         configured: CONFIGURED_SERVICES_MAX,
         zone_octets: config.zone.wire_octets(),
-        reserved: [name_server].into(),
+        reserved: Reserved::by(move |name| live.reserved(name)),
     };
     store::Settings { limits, name_memory: config.name_memory.std() }
 }

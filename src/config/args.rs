@@ -16,6 +16,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME")]
     pub zone: Option<String>,
 
+    /// A folder of zone files, *.zone: names beside the live ones, and further zones
+    #[arg(long, value_name = "DIR")]
+    pub zones: Option<String>,
+
     /// Where DNS listens, UDP and TCP: an IP address with or without a port, localhost, or :PORT for all addresses
     #[arg(long, value_name = "ADDR")]
     pub dns: Vec<String>,
@@ -110,6 +114,7 @@ impl ServeArgs {
         for key in Key::ALL {
             let values = match key {
                 Key::Zone => one(&self.zone),
+                Key::Zones => one(&self.zones),
                 Key::Dns => many(&self.dns),
                 Key::Http => many(&self.http),
                 Key::Memory => one(&self.memory),

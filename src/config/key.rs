@@ -9,6 +9,7 @@ const FORWARD_ALLOW: &str = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.16
 #[expect(missing_docs, reason = "each is described once, at its flag in args.rs")]
 pub enum Key {
     Zone,
+    Zones,
     Dns,
     Http,
     Memory,
@@ -45,8 +46,9 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Zone,
+        Self::Zones,
         Self::Dns,
         Self::Http,
         Self::Memory,
@@ -73,6 +75,7 @@ impl Key {
     const fn row(self) -> (&'static str, Takes, &'static str) {
         match self {
             Self::Zone => ("zone", Takes::Text, "svc.internal"),
+            Self::Zones => ("zones", Takes::Text, ""),
             Self::Dns => ("dns", Takes::List, "127.0.0.1:8600"),
             Self::Http => ("http", Takes::List, "127.0.0.1:8500"),
             Self::Memory => ("memory", Takes::Switch, "false"),

@@ -19,6 +19,7 @@ mod spec;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -36,6 +37,8 @@ pub use spec::{Origin, Spec};
 pub struct Config {
     /// The zone whose names are live.
     pub zone: ZoneName,
+    /// The folder of zone files.
+    pub zones: Option<PathBuf>,
     /// Where DNS listens; not empty, without duplicates.
     pub dns: Vec<SocketAddr>,
     /// Where HTTP listens; not empty, without duplicates, and on loopback unless `insecure`.
@@ -129,6 +132,7 @@ impl Config {
         }
         match key {
             Key::Zone => json!(self.zone.as_str()),
+            Key::Zones => json!(self.zones.as_deref().unwrap_or(Path::new("")).display().to_string()),
             Key::Dns => texts(&self.dns),
             Key::Http => texts(&self.http),
             Key::Memory => json!(self.engine == Engine::Memory),

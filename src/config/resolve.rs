@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -24,6 +25,7 @@ impl Config {
         let memory = spec.switch(Key::Memory)? || demo;
         let config = Self {
             zone: spec.one(Key::Zone, str::parse::<ZoneName>)?,
+            zones: spec.one(Key::Zones, folder)?,
             dns: listeners(spec, Key::Dns, DNS_PORT)?,
             http: listeners(spec, Key::Http, HTTP_PORT)?,
             engine: Engine::Memory,
@@ -101,6 +103,14 @@ impl Config {
 fn listeners(spec: &Spec, key: Key, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
     let addresses = spec.list(key, |text| listen::parse(text, default_port))?;
     if addresses.is_empty() { Err(spec.get(key).error("at least one address is needed")) } else { Ok(addresses) }
+}
+
+fn folder(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    match text {
+        "" => Ok(None),
+        path if Path::new(path).is_dir() => Ok(Some(path.into())),
+        _ => Err("there is no such folder"),
+    }
 }
 
 fn ns_address(text: &str) -> Result<Vec<IpAddr>, &'static str> {

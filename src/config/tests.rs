@@ -42,6 +42,7 @@ fn defaults_are_those_of_the_contract() {
     let config = load(&["--memory"]).unwrap();
     let expected = Config {
         zone: "svc.internal".parse().unwrap(),
+        zones: None,
         dns: addresses(&["127.0.0.1:8600"]),
         http: addresses(&["127.0.0.1:8500"]),
         engine: Engine::Memory,
@@ -220,6 +221,7 @@ fn values_out_of_range_are_refused_with_the_range() {
         ("--log-format", "xml", "a log format is human or json"),
         ("--grace", "11m", "at most 10m"),
         ("--zone", "a..b", "a label is empty"),
+        ("--zones", "/nonexistent", "there is no such folder"),
         ("--ns-address", "0.0.0.0", "an address of the name server is an IP address that others can reach"),
         ("--check-allow", "10/8", "a net is an IP address with or without a prefix length, like 10.0.0.0/8"),
         (

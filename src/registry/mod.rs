@@ -18,5 +18,5 @@ pub use change::{Batch, Cause, Change};
 pub use command::{
     Amendment, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Scope,
 };
-pub use judge::{Judgement, Limits};
+pub use judge::{Judgement, Limits, Reserved};
 pub use state::{Registry, Service};

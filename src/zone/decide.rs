@@ -16,6 +16,7 @@ use super::name::WireName;
 use super::owner::{Owner, Pick};
 use super::reverse::Reversed;
 use super::service::ServiceAnswers;
+use super::statics::{Alias, decide::say_static};
 use crate::model::Instance;
 
 /// How much a reply may tell its client about why.
@@ -156,6 +157,14 @@ pub(super) enum Said {
     NotLoaded,
     /// Records of the zone itself.
     OfZone(RecordType),
+    /// Records that a zone file has.
+    OfFile(RecordType),
+    /// Another name to look at.
+    Alias,
+    /// Aliases alone: they lead out of our zones, or nowhere, and then why.
+    Unfollowed(Option<&'static str>),
+    /// Who to ask instead.
+    Referred,
     /// The service types of a group.
     ServiceTypes,
     /// The names of an address.
@@ -175,19 +184,27 @@ pub(super) enum Said {
 pub struct Decision {
     pub(super) owner: Owner,
     pub(super) said: Said,
+    /// How the question's name led to the owner; often not at all.
+    pub(super) aliases: Vec<Alias>,
 }
 
 impl Zone {
     /// Decides a question.
     pub fn decide(&self, name: &Name, record_type: RecordType) -> Decision {
+        self.follow_aliases(name, record_type, self.decide_one(name, record_type))
+    }
+
+    /// Decides a question whose name may turn out to be an alias.
+    pub(super) fn decide_one(&self, name: &Name, record_type: RecordType) -> Decision {
         let wire = WireName::lower(name);
-        let owner = self.owner(&wire);
+        let owner = self.static_owner(&wire, record_type).unwrap_or_else(|| self.owner(&wire));
         let said = match owner {
             Owner::Outside => Said::Refused,
+            Owner::Static(..) => self.say(&owner, record_type),
             _ if !self.is_loaded() => Said::NotLoaded,
             _ => self.say(&owner, record_type),
         };
-        Decision { owner, said }
+        Decision { owner, said, aliases: Vec::new() }
     }
 
     fn say(&self, owner: &Owner, record_type: RecordType) -> Said {
@@ -203,6 +220,7 @@ impl Zone {
                 (Reversed::Absent, _) => Said::Absent,
                 _ => Said::NoData,
             },
+            Owner::Static(_, found) => say_static(found, record_type),
             Owner::Apex => match record_type {
                 RecordType::SOA | RecordType::NS => Said::OfZone(record_type),
                 RecordType::ANY => Said::OfZone(RecordType::SOA),

@@ -20,7 +20,7 @@ use super::{NAME_SERVER, Zone};
 use crate::model::{Instance, InstanceId, Meta, ServiceName, Ttl};
 
 /// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
-const RECORD_OCTETS: usize = 10;
+pub(super) const RECORD_OCTETS: usize = 10;
 /// Octets of an owner name that points at the record before, which is the question's own.
 const POINTER_OCTETS: usize = 2;
 /// The mailbox of who answers for the zone, as a label.
@@ -34,13 +34,15 @@ pub(super) const APEX_TTL: u32 = 5;
 const WAITING_TTL: u32 = 1;
 
 /// Fills an answer with what there is room for.
-struct Filling<'a> {
-    zone: &'a Zone,
-    question: &'a Question<'a>,
-    answer: Answer,
-    room: usize,
+pub(super) struct Filling<'a> {
+    pub(super) zone: &'a Zone,
+    pub(super) question: &'a Question<'a>,
+    pub(super) answer: Answer,
+    pub(super) room: usize,
     /// Records that the answer section would have if there were room for all.
-    wanted: usize,
+    pub(super) wanted: usize,
+    /// Octets of the owner name of an answer: of a pointer, unless it is not the name that was asked.
+    pub(super) owner_octets: usize,
 }
 
 impl Zone {
@@ -54,7 +56,8 @@ impl Zone {
     pub fn answer_decided(&self, decision: &Decision, question: &Question<'_>) -> Answer {
         let mut answer = Answer::empty(ResponseCode::NoError);
         answer.authoritative = true;
-        let mut filling = Filling { zone: self, question, answer, room: question.room, wanted: 0 };
+        let owner_octets = POINTER_OCTETS;
+        let mut filling = Filling { zone: self, question, answer, room: question.room, wanted: 0, owner_octets };
         filling.fill(decision);
         let Filling { mut answer, room, wanted, .. } = filling;
         // The first thing that is left out when there is no room.
@@ -104,7 +107,10 @@ fn prepended(name: &Name, label: &str) -> Name {
 }
 
 impl Filling<'_> {
-    fn fill(&mut self, decision: &Decision) {
+    pub(super) fn fill(&mut self, decision: &Decision) {
+        if self.fill_static(decision) {
+            return;
+        }
         match (&decision.said, &decision.owner) {
             (Said::Refused, _) => self.answer = Answer::empty(ResponseCode::Refused),
             (Said::NotLoaded, _) => self.answer = Answer::empty(ResponseCode::ServFail),
@@ -133,6 +139,7 @@ impl Filling<'_> {
                 }
             }
             (Said::ServiceTypes | Said::Pointers | Said::OfInstances(_), _) => {}
+            (Said::OfFile(_) | Said::Alias | Said::Unfollowed(_) | Said::Referred, _) => {}
         }
     }
 
@@ -140,10 +147,19 @@ impl Filling<'_> {
     fn deny(&mut self, owner: &Owner, ttl: u32) {
         let origin = match owner {
             Owner::Reverse(origin, _) => origin,
-            _ => &self.zone.origin,
+            _ => {
+                let statics = self.zone.statics.load();
+                // A file says itself how long; only what may be back in a moment is not believed for longer.
+                let ttl_max = if ttl == WAITING_TTL { ttl } else { u32::MAX };
+                if statics.overlay().is_some_and(|zone| self.deny_by_file(zone, ttl_max)) {
+                    return;
+                }
+                &self.zone.origin
+            }
         };
-        // The question ends with the owner.
-        match self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + self.soa_octets(owner)) {
+        // The question ends with the owner, unless aliases have led there.
+        let origin_octets = if self.owner_octets == POINTER_OCTETS { POINTER_OCTETS } else { wire_octets(origin) };
+        match self.room.checked_sub(origin_octets + RECORD_OCTETS + self.soa_octets(owner)) {
             Some(room) => {
                 self.room = room;
                 let soa = Record::from_rdata(origin.clone(), ttl, RData::SOA(self.zone.soa()));
@@ -158,6 +174,7 @@ impl Filling<'_> {
     fn zone_name_octets(&self, owner: &Owner) -> usize {
         match owner {
             Owner::Reverse(..) => wire_octets(&self.zone.origin),
+            _ if self.owner_octets != POINTER_OCTETS => wire_octets(&self.zone.origin),
             _ => POINTER_OCTETS,
         }
     }
@@ -205,7 +222,8 @@ impl Filling<'_> {
 
     fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind) {
         let of_kind = || selected(service, pick, kind).filter(move |instance| kind.is_of(instance));
-        let maker = Maker::new(self.zone, self.question, service, pick.clone());
+        let question_octets = self.owner_octets;
+        let maker = Maker { question_octets, ..Maker::new(self.zone, self.question, service, pick.clone()) };
         if *pick == Pick::One {
             let start = Start::Turn(self.question.turn);
             let one = service.groups().find_map(|(members, order)| {
@@ -228,7 +246,7 @@ impl Filling<'_> {
                 (count, data, service.smallest_ttl(of_kind(), self.zone.settings.ttl))
             }
         };
-        let needed = (POINTER_OCTETS + RECORD_OCTETS) * count + data;
+        let needed = (self.owner_octets + RECORD_OCTETS) * count + data;
         self.wanted = count;
         let fits = needed <= self.room;
         // Not even a whole TCP message is enough: that is said, in room kept for it.
@@ -329,8 +347,8 @@ impl Filling<'_> {
     }
 
     /// Fills in a record at the question's own name, or notes that there was no room.
-    fn push(&mut self, data_octets: usize, ttl: u32, data: RData) -> bool {
-        match self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + data_octets) {
+    pub(super) fn push(&mut self, data_octets: usize, ttl: u32, data: RData) -> bool {
+        match self.room.checked_sub(self.owner_octets + RECORD_OCTETS + data_octets) {
             Some(room) => {
                 self.room = room;
                 self.answer.answers.push(Record::from_rdata(self.question.name.clone(), ttl, data));
@@ -358,11 +376,14 @@ pub(super) struct Maker<'a> {
     service: &'a ServiceAnswers,
     service_name: Name,
     pick: Pick,
+    /// Octets of the question's name where it ends another.
+    question_octets: usize,
 }
 
 impl<'a> Maker<'a> {
     pub(super) fn new(zone: &Zone, question: &'a Question<'a>, service: &'a ServiceAnswers, pick: Pick) -> Self {
-        Self { question, service, service_name: zone.service_name(service), pick }
+        let service_name = zone.service_name(service);
+        Self { question, service, service_name, pick, question_octets: POINTER_OCTETS }
     }
 
     fn target(&self, instance: &Instance) -> Name {
@@ -395,7 +416,7 @@ impl<'a> Maker<'a> {
             // Without metadata it is one empty string (RFC 6763 §6.1).
             Kind::Txt if registration.meta.is_empty() => 1,
             Kind::Txt => registration.meta.iter().map(|(key, value)| 1 + key.len() + 1 + value.len()).sum(),
-            Kind::Ptr => 1 + instance.id.as_str().len() + POINTER_OCTETS,
+            Kind::Ptr => 1 + instance.id.as_str().len() + self.question_octets,
             Kind::Https => {
                 let alpn: usize = alpn_of(&registration.meta).iter().map(|id| 1 + id.len()).sum();
                 let hints = registration.addresses.iter().map(|address| 4 + address_octets(address)).sum::<usize>();
@@ -409,7 +430,7 @@ impl<'a> Maker<'a> {
         let each = match kind {
             Kind::A => return 4 * totals.count,
             Kind::Aaaa => return 16 * totals.count,
-            Kind::Ptr => 1 + POINTER_OCTETS,
+            Kind::Ptr => 1 + self.question_octets,
             Kind::Srv | Kind::Txt | Kind::Https => 6 + 1 + wire_octets(&self.service_name),
         };
         each * totals.count + totals.id_octets

@@ -33,8 +33,14 @@ impl WireName {
         wire
     }
 
+    /// How many labels it has, without the root label.
     pub(super) fn labels(&self) -> usize {
         self.labels
+    }
+
+    /// Its wire form without the root label.
+    pub(super) fn whole(&self) -> &[u8] {
+        self.span(0, self.labels)
     }
 
     /// One label's text, counted from the left.

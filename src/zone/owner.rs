@@ -7,6 +7,7 @@ use hickory_proto::rr::Name;
 use super::name::WireName;
 use super::reverse::Reversed;
 use super::service::ServiceAnswers;
+use super::statics::{Found, StaticZone};
 use super::{NAME_SERVER, Zone};
 use crate::model::{Instance, Transport};
 
@@ -68,6 +69,8 @@ pub(super) enum Owner {
     ServiceTypes(Box<[u8]>),
     /// A name of a reverse zone, and that zone's name.
     Reverse(Name, Reversed),
+    /// What a zone file says.
+    Static(Arc<StaticZone>, Found),
     /// Nothing itself, but names lie below it (RFC 9499 §7, empty non-terminal).
     Empty,
     /// Neither itself nor anything below it exists.

@@ -103,6 +103,10 @@ impl ServiceAnswers {
         Self { answered: answered.into(), groups: groups.into(), services, v4, v6, transport, service }
     }
 
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
     pub(super) fn name(&self) -> &ServiceName {
         self.service.name()
     }

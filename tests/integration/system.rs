@@ -365,6 +365,35 @@ fn a_wildcard_answers_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn dig_is_content_with_the_example_zone_file() {
+    if !has_programs("dig") {
+        return;
+    }
+    let zones = concat!("--zones=", env!("CARGO_MANIFEST_DIR"), "/zones");
+    let server = Server::launch(Command::new(ROLLCALL).args([
+        "serve",
+        "--memory",
+        "--dns=127.0.0.1:0",
+        "--http=127.0.0.1:0",
+        zones,
+    ]));
+    let ask = |words: &[&str]| dig::ask(dig(), server.dns, words);
+    let soa = ask(&["svc.internal", "SOA"]);
+    soa.assert_data(&["ns1.svc.internal. hostmaster.svc.internal. 1 3600 600 86400 5"]);
+    for options in [&[][..], &["+tcp"], &["+noedns"]] {
+        let router = ask(&[options, &["router.svc.internal", "AAAA"]].concat());
+        router.assert_data(&["gateway.svc.internal.", "fd00::1"]);
+        assert!(router.has_flag("aa"), "{}", router.text);
+        let postgres = ask(&[options, &["_postgres._tcp.svc.internal", "SRV"]].concat());
+        assert_eq!((postgres.answer.len(), postgres.additional.len()), (2, 2), "{}", postgres.text);
+        let delegation = ask(&[options, &["+norec", "anything.lab.svc.internal", "A"]].concat());
+        assert!(!delegation.has_flag("aa") && delegation.answer.is_empty(), "{}", delegation.text);
+        assert_eq!((delegation.authority.len(), delegation.additional.len()), (2, 2), "{}", delegation.text);
+    }
+    server.stop();
+}
+
+#[test]
 fn the_example_zone_file_reads_as_one() {
     if !has_programs("root, iproute2, dig and unbound") {
         return;
