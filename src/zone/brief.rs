@@ -6,15 +6,15 @@ use std::sync::Arc;
 use hickory_proto::rr::RecordType;
 
 use super::Zone;
-use super::decide::{Answer, Decision, Detail, ExtendedError, Kind, Question, Said, kinds_of};
+use super::kind::{Kind, Pick, kinds_of};
 use super::name::WireName;
-use super::owner::{Owner, Pick, transport_of};
+use super::owner::{Owner, transport_of};
+use super::question::{Answer, Detail, ExtendedError, Question, TEXT_OCTETS_MAX};
+use super::said::{Decision, Said};
 use super::service::ServiceAnswers;
 use super::statics::Found;
 use crate::model::{Instance, Timestamp, Withheld};
 
-/// Octets of an extended error's text.
-pub(super) const TEXT_OCTETS_MAX: usize = 200;
 /// INFO-CODEs (RFC 8914 §4).
 const OTHER: u16 = 0;
 const NOT_READY: u16 = 14;
