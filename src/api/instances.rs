@@ -66,7 +66,7 @@ pub(super) async fn register(
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond(status, instance, Some(&committed), &context))
@@ -100,8 +100,7 @@ pub(super) async fn register_chosen(
                 register.id = IdChoice::Chosen(random_id());
                 continue;
             }
-            Err(CommitError::Refused(refusal)) => return Err(Problem::refused(&refusal)),
-            Err(CommitError::Unavailable(reason)) => return Err(Problem::unavailable(&reason)),
+            Err(error) => return Err(error.into()),
         };
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
@@ -148,7 +147,7 @@ pub(super) async fn amend(
     };
     let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(instance) = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     Ok(respond(StatusCode::OK, instance, Some(&committed), &context))
 }
@@ -180,12 +179,12 @@ pub(super) async fn renew(
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
         let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::lapsed(&["its own lease".into()]) } else { Problem::no_instance() });
+        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::no_instance() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
     match context.renew(own.id).await? {
         Some(lease) => Ok(Json(json!({ "lease": LeaseShape::from(lease) })).into_response()),
-        None => Err(Problem::lapsed(&[own.id.to_string()])),
+        None => Err(Problem::lapsed(vec![own.id.to_string()])),
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::model::{LeaseId, NameError};
 use crate::registry::Refusal;
+use crate::store::CommitError;
 
 /// A request that was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ struct Parts {
     detail: String,
     pointer: Option<String>,
     nearest: Option<String>,
+    /// Which of the things that were asked for it is about.
+    ids: Vec<String>,
     headers: Vec<(HeaderName, &'static str)>,
 }
 
@@ -33,6 +36,8 @@ struct Document<'a> {
     pointer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ids: &'a [String],
 }
 
 /// Octets of a detail or a pointer, which may repeat what was sent.
@@ -54,7 +59,16 @@ fn presentable(text: &str) -> String {
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = presentable(&detail.into());
-        Self(Box::new(Parts { status, kind, title, detail, pointer: None, nearest: None, headers: Vec::new() }))
+        Self(Box::new(Parts {
+            status,
+            kind,
+            title,
+            detail,
+            pointer: None,
+            nearest: None,
+            ids: Vec::new(),
+            headers: Vec::new(),
+        }))
     }
 
     /// Names the field at fault by a JSON pointer (RFC 6901), or what holds it when its key is too long to repeat.
@@ -126,6 +140,13 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from another site", detail)
     }
 
+    /// The name in the request may be anybody's.
+    pub(super) fn misdirected() -> Self {
+        let detail = "a request from this machine names it by an IP address, by localhost or by a name below localhost; \
+                      any other name in Host could be a web page's that had it resolve to here";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request names another host", detail)
+    }
+
     /// No route has this path.
     pub(super) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", "see the API's routes")
@@ -154,10 +175,21 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no-lease", "There is no such lease", detail)
     }
 
-    /// A lease that was to be renewed is not alive.
-    pub(super) fn lapsed(ids: &[String]) -> Self {
-        let ids = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
-        let detail = format!("not alive: {ids}; register again");
+    /// Leases that were to be renewed are not alive. All of them stand in the member `ids`, as they were asked for; the
+    /// detail, which is for people, may be cut.
+    pub(super) fn lapsed(ids: Vec<String>) -> Self {
+        let listed = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
+        let mut problem = Self::lease_gone(format!("register again; not alive: {listed}"));
+        problem.0.ids = ids;
+        problem
+    }
+
+    /// The lease of the instance itself ended, and the instance with it.
+    pub(super) fn own_lapsed() -> Self {
+        Self::lease_gone("the instance's own lease is not alive; register again".to_owned())
+    }
+
+    fn lease_gone(detail: String) -> Self {
         Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
     }
 
@@ -185,6 +217,24 @@ impl Problem {
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The registry is not available", detail);
         problem.0.headers.push((header::RETRY_AFTER, "1"));
         problem
+    }
+
+    /// Answers that others still read take all the memory there is for them.
+    pub(super) fn busy() -> Self {
+        let detail = "too many large answers are still being read; try again, or ask for smaller pages with `limit`";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has its hands full", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "1"));
+        problem
+    }
+
+    /// The engine answered a command with what belongs to another.
+    pub(super) fn another_outcome() -> Self {
+        Self::unavailable("the store answered something else")
+    }
+
+    /// This server cannot do what it should.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server is at fault", detail)
     }
 
     /// What the registry's rules say.
@@ -246,6 +296,15 @@ impl Problem {
     }
 }
 
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Refused(refusal) => Self::refused(&refusal),
+            CommitError::Unavailable(reason) => Self::unavailable(&reason),
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = Document {
@@ -255,9 +314,10 @@ impl IntoResponse for Problem {
             detail: &self.0.detail,
             pointer: self.0.pointer.as_deref(),
             nearest: self.0.nearest.as_deref(),
+            ids: &self.0.ids,
         };
         let mut headers: HeaderMap =
-            self.0.headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+            self.0.headers.iter().cloned().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         (self.0.status, headers, Json(document)).into_response()
     }

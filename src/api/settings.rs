@@ -45,7 +45,7 @@ async fn set(
     let committed = context.commit(Command::Configure { service, settings }).await?;
     match committed.outcome {
         Outcome::Configured { existed } => Ok((existed, committed.revision)),
-        _ => Err(Problem::unavailable("the store answered something else")),
+        _ => Err(Problem::another_outcome()),
     }
 }
 

@@ -35,6 +35,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
     let world = World::new().await;
     assert_eq!(world.get("/healthz").await.body, json!({"status": "live"}));
     assert_eq!(world.get("/readyz").await.body, json!({"status": "ready"}));
+    let rendered = parking_lot::Mutex::new(vec!["# EOF\n".to_owned()]);
     let context = api::Context {
         store: world.store.clone(),
         view: world.view.clone(),
@@ -44,9 +45,10 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         explain_allow: Vec::new(),
         permit_checks: Box::new(|_| Err((1, "not there".to_owned()))),
         not_ready: Box::new(|| vec!["the registry is still loading".to_owned()]),
-        render_metrics: Box::new(|| "# EOF\n".to_owned()),
+        render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),
         started: tokio::time::Instant::now(),
         pins: api::Pins::default(),
+        load: api::Load::default(),
     };
     let api = api::router(Arc::new(context));
     let get = async |path: &str| {
@@ -61,7 +63,10 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
     assert_eq!(get("/healthz").await.0, 200, "live all the same");
     let (status, headers, body) = get("/metrics").await;
     assert_eq!((status, &body[..]), (200, &b"# EOF\n"[..]));
-    assert!(headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert_eq!(headers["content-type"], rollcall::telemetry::METRICS_CONTENT_TYPE);
+    let (status, _, body) = get("/metrics").await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["type"]), (500, &"urn:rollcall:internal".into()), "not a page without metrics");
 
     let request = Request::put(WEB1).header("host", "x").header("content-type", "application/json");
     let mut request = request.body(Body::from(SMALL)).unwrap();

@@ -74,6 +74,11 @@ pub(crate) struct Reply {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::under(api::Load::default()).await
+    }
+
+    /// A world whose answers hold no more than a load.
+    pub(crate) async fn under(load: api::Load) -> Self {
         let zone: ZoneName = "svc.internal".parse().unwrap();
         let mut metrics = prometheus_client::registry::Registry::default();
         let publisher = zone::Publisher::new(zone::Settings {
@@ -100,9 +105,10 @@ impl World {
             explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
             not_ready: Box::new(Vec::new),
-            render_metrics: Box::new(String::new),
+            render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
             pins: api::Pins::default(),
+            load,
         };
         let world = Self {
             store,
