@@ -43,6 +43,7 @@ fn put(service: usize, id: usize, revision: u64, weight: u16) -> Batch {
             generation: None,
             shared_address: false,
         },
+        amended_from: None,
         lease: None,
         state: State::Up,
         checks: Box::default(),

@@ -5,6 +5,7 @@ mod descriptors;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,18 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use descriptors::Shares;
 
 use crate::check::{Checker, Targets};
-use crate::config::{Config, Engine};
+use crate::config::{Config, Engine, ForwardRule, Upstream};
+use crate::dns::forward::{Forwarder, Rule, is_own, nameservers};
 use crate::dns::{Handler, HandlerSettings, Identity};
 use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
-use crate::registry::Limits;
+use crate::registry::{Limits, Reserved};
 use crate::store::{Memory, Store};
 use crate::telemetry::{Metrics, log};
 use crate::{api, check, demo, dns, replica, store, view, zone};
@@ -35,17 +37,24 @@ const REMEMBERED_NAMES_MAX: usize = 100_000;
 /// Services with settings of their own.
 const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
+/// Where the system says which name servers it has.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
 pub enum DaemonError {
     /// A socket could not be opened.
     Bind(BindError),
+    /// A zone file cannot be served.
+    Zones(zone::ZoneFileError),
     /// Signals cannot be received, so nothing but SIGKILL would end the server.
     Signals(std::io::Error),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
     Ended(&'static str),
+    /// There is nobody to forward to, and why.
+    Forward(String),
 }
 
 impl fmt::Display for DaemonError {
@@ -55,8 +64,10 @@ impl fmt::Display for DaemonError {
             Self::Ended(part) => {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
+            Self::Zones(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "the signals that end a server cannot be received: {error}"),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
+            Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
     }
 }
@@ -77,6 +88,8 @@ pub struct Daemon {
     shares: Shares,
     dns: dns::Listeners,
     http: api::Listeners,
+    /// Where names of others are asked; none means that they are refused.
+    forward: Vec<Rule>,
 }
 
 /// A part that ends after its signal says so.
@@ -122,12 +135,13 @@ impl Daemon {
     /// Opens every socket.
     ///
     /// # Errors
-    /// The first address that cannot be opened.
+    /// The first address that cannot be opened, or an upstream that is this server.
     pub fn bind(config: Config) -> Result<Self, DaemonError> {
         let shares = Shares::of(descriptors::raise_limit());
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
-        Ok(Self { config, metrics: Arc::new(Metrics::new()), shares, dns, http })
+        let forward = forward_rules(&config.forward, &dns.addresses())?;
+        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), shares, dns, http })
     }
 
     /// What `/metrics` shows.
@@ -150,13 +164,10 @@ impl Daemon {
     /// # Errors
     /// When a part cannot start, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let Self { config, metrics, shares, dns, http } = self;
+        let Self { config, metrics, shares, dns, http, forward } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
-        let store: Arc<dyn Store> = match config.engine {
-            Engine::Memory => Arc::new(Memory::new(store_settings(&config))),
-        };
         let publisher = zone::Publisher::new(zone::Settings {
             name: config.zone.clone(),
             ttl: config.ttl,
@@ -165,6 +176,13 @@ impl Daemon {
             serial: (Timestamp::now().as_millis() / 1000) as u32,
         });
         let live = publisher.zone();
+        let mut zone_files = match &config.zones {
+            Some(folder) => Some(follow_zone_files(&metrics, live.clone(), folder.clone())?),
+            None => None,
+        };
+        let store: Arc<dyn Store> = match config.engine {
+            Engine::Memory => Arc::new(Memory::new(store_settings(&config, live.clone()))),
+        };
         let (writer, reader) = view::channel();
         let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
         let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
@@ -189,7 +207,19 @@ impl Daemon {
             explain_allow: config.explain_allow.clone(),
             identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
         };
-        let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
+        let in_domain = |rule: &Rule| rule.domain.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
+        let forwarding: Vec<(String, SocketAddr)> = forward
+            .iter()
+            .flat_map(|rule| rule.upstreams.iter().map(|upstream| (in_domain(rule), *upstream)))
+            .collect();
+        let handler = metrics.register(|registry| {
+            let handler = Handler::new(live.clone(), answering, registry);
+            if forward.is_empty() {
+                return handler;
+            }
+            let settings = dns::forward::Settings::new(forward, config.forward_allow.clone());
+            handler.with_forwarder(Forwarder::new(settings, registry))
+        });
         let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
 
         let stopping = Arc::new(AtomicBool::new(false));
@@ -231,6 +261,9 @@ impl Daemon {
             for address in &dns_addresses {
                 tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
             }
+            for (domain, upstream) in forwarding {
+                tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
+            }
             for address in &http_addresses {
                 tracing::info!(http.address = %address, "serving the API");
             }
@@ -240,7 +273,8 @@ impl Daemon {
             }
         };
         let (demo, ended) = {
-            let mut parts = [&mut replica, &mut checks, &mut dns, &mut http];
+            let mut parts = vec![&mut replica, &mut checks, &mut dns, &mut http];
+            parts.extend(zone_files.as_mut());
             let mut end = pin!(async {
                 tokio::select! {
                     () = shutdown => None,
@@ -261,7 +295,7 @@ impl Daemon {
         if let Some(demo) = demo {
             let _ = tokio::time::timeout_at(deadline, demo.left()).await;
         }
-        for part in [http, checks, dns] {
+        for part in [http, checks, dns].into_iter().chain(zone_files) {
             if ended != Some(part.name) {
                 part.close(deadline).await;
             }
@@ -272,8 +306,27 @@ impl Daemon {
     }
 }
 
-fn store_settings(config: &Config) -> store::Settings {
-    let name_server = zone::NAME_SERVER.parse().expect("a label is a service name");
+/// Serves the zone files of a folder, and reads them anew when they change or SIGHUP asks for it.
+fn follow_zone_files(metrics: &Metrics, live: Arc<zone::Zone>, folder: PathBuf) -> Result<Part, DaemonError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let reloader = metrics.register(|registry| zone::Reloader::new(live, folder, registry));
+    let reloader = reloader.map_err(DaemonError::Zones)?;
+    let asked = Arc::new(Notify::new());
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    asked.notify_one();
+                }
+            });
+        }
+        Err(error) => tracing::warn!(error = %error, "SIGHUP cannot be received; zone files are read when they change"),
+    }
+    Ok(Part::spawn("the zone files", |closing| reloader.run(asked, closing)))
+}
+
+fn store_settings(config: &Config, live: Arc<zone::Zone>) -> store::Settings {
     let limits = Limits {
         instances_per_service: config.instances_per_service_max,
         instances: INSTANCES_MAX,
@@ -281,7 +334,7 @@ fn store_settings(config: &Config) -> store::Settings {
         remembered_names: REMEMBERED_NAMES_MAX,
         configured: CONFIGURED_SERVICES_MAX,
         zone_octets: config.zone.wire_octets(),
-        reserved: [name_server].into(),
+        reserved: Reserved::by(move |name| live.reserved(name)),
     };
     store::Settings { limits, name_memory: config.name_memory.std() }
 }
@@ -311,6 +364,40 @@ fn name_server_addresses(config: &Config, listeners: &[SocketAddr]) -> Vec<IpAdd
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// Where names of others are asked, with the system's name servers in place of its name. An upstream that is this
+/// server would only ask itself.
+fn forward_rules(rules: &[ForwardRule], listeners: &[SocketAddr]) -> Result<Vec<Rule>, DaemonError> {
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let local: Vec<IpAddr> = local_addresses().unwrap_or_default().iter().map(|address| address.ip()).collect();
+    let of_system = || {
+        let text = std::fs::read_to_string(RESOLV_CONF)
+            .map_err(|error| DaemonError::Forward(format!("{RESOLV_CONF} cannot be read: {error}")))?;
+        let mut others = nameservers(&text);
+        others.retain(|address| !is_own(*address, listeners, &local));
+        if others.is_empty() {
+            return Err(DaemonError::Forward(format!(
+                "{RESOLV_CONF} names no server but this one: add the upstream there below it, or write its address in \
+                 place of system"
+            )));
+        }
+        Ok(others)
+    };
+    let addresses = |upstream: &Upstream| match upstream {
+        Upstream::System => of_system(),
+        Upstream::Address(address) if is_own(*address, listeners, &local) => {
+            Err(DaemonError::Forward(format!("{address} is this server, which would ask itself: name another one")))
+        }
+        Upstream::Address(address) => Ok(vec![*address]),
+    };
+    let rule = |rule: &ForwardRule| {
+        let upstreams = rule.upstreams.iter().map(addresses).collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Rule { domain: rule.domain.clone(), upstreams })
+    };
+    rules.iter().map(rule).collect()
 }
 
 /// Asks for the signals that end the process, which from then on do nothing else. The future completes when one has

@@ -66,6 +66,7 @@ pub(super) fn instance(id: &str, checks: impl IntoIterator<Item = CheckSpec>) ->
     let at = Timestamp::from_millis(0);
     let unknown = CheckState { health: Health::Unknown, since: at, last_error: None };
     Arc::new(Instance {
+        amended_from: None,
         service: "web".parse().unwrap(),
         id: id.parse().unwrap(),
         checks: vec![unknown; registration.checks.len()].into(),

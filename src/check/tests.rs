@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use super::support::{Manners, http_check, listen, read_request, refusing, registration, tcp_check};
 use super::{Checker, Settings, Targets};
 use crate::model::{CheckSpec, Duration, Health, Lease, LeaseId, Registration, Revision, ServiceName, State, StoreId};
-use crate::registry::{Amendment, Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry};
+use crate::registry::{
+    Amendment, Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
+};
 use crate::store::{self, CommitError, Committed, Followed, Memory, Store, Watch};
 
 /// A memory store that can be away, and counts what checks want to tell it.
@@ -92,7 +94,7 @@ impl Rig {
             remembered_names: 1000,
             configured: 100,
             zone_octets: 14,
-            reserved: Arc::default(),
+            reserved: Reserved::default(),
         };
         let name_memory = StdDuration::from_secs(3600);
         let memory = Memory::new(store::Settings { limits, name_memory });

@@ -10,6 +10,7 @@ use super::screen::{Output, show};
 use super::table::Table;
 use super::text::cell;
 use crate::config::{Config, Key, ServeArgs, Spec};
+use crate::zone::Statics;
 
 /// The flags of `serve`.
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ impl CheckConfigArgs {
         let usage = |error: crate::config::ConfigError| Fault::Usage(error.to_string());
         let spec = Spec::load(&self.serve, environment).map_err(usage)?;
         let config = Config::resolve(&spec).map_err(usage)?;
+        if let Some(folder) = &config.zones {
+            Statics::load(folder, &config.zone).map_err(|error| Fault::Usage(error.to_string()))?;
+        }
         let settings: Map<String, Value> = Key::ALL
             .into_iter()
             .map(|key| {

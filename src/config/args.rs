@@ -16,6 +16,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME")]
     pub zone: Option<String>,
 
+    /// A folder of zone files, *.zone: names beside the live ones, and further zones
+    #[arg(long, value_name = "DIR")]
+    pub zones: Option<String>,
+
     /// Where DNS listens, UDP and TCP: an IP address with or without a port, localhost, or :PORT for all addresses
     #[arg(long, value_name = "ADDR")]
     pub dns: Vec<String>,
@@ -50,6 +54,15 @@ pub struct ServeArgs {
     /// Nets whose DNS clients learn which instance fails with what; others learn counts
     #[arg(long, value_name = "NET")]
     pub explain_allow: Vec<String>,
+
+    /// Who is asked about names of others: system (the name servers in /etc/resolv.conf) or IP addresses; for one domain
+    /// DOMAIN=ADDR and further addresses after commas
+    #[arg(long, value_name = "[DOMAIN=]ADDR")]
+    pub forward: Vec<String>,
+
+    /// Nets whose questions are forwarded
+    #[arg(long, value_name = "NET")]
+    pub forward_allow: Vec<String>,
 
     /// Nets that checks may aim at, besides their instance's own address
     #[arg(long, value_name = "NET")]
@@ -101,6 +114,7 @@ impl ServeArgs {
         for key in Key::ALL {
             let values = match key {
                 Key::Zone => one(&self.zone),
+                Key::Zones => one(&self.zones),
                 Key::Dns => many(&self.dns),
                 Key::Http => many(&self.http),
                 Key::Memory => one(&self.memory),
@@ -110,6 +124,8 @@ impl ServeArgs {
                 Key::ServerId => one(&self.server_id),
                 Key::ServerVersion => one(&self.server_version),
                 Key::ExplainAllow => many(&self.explain_allow),
+                Key::Forward => many(&self.forward),
+                Key::ForwardAllow => many(&self.forward_allow),
                 Key::CheckAllow => many(&self.check_allow),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),

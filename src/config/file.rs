@@ -37,12 +37,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Spec, ConfigError> {
 /// The values of a key as the command line would write them, or what it takes.
 fn values(key: Key, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, &'static str> {
     match (key.takes(), value.get_ref()) {
-        (Takes::Text | Takes::List, DeValue::String(text)) => Ok(vec![text.to_string()]),
+        (Takes::Text | Takes::List | Takes::Texts, DeValue::String(text)) => Ok(vec![text.to_string()]),
         (Takes::Number, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix())
             .map(|number| vec![number.to_string()])
             .map_err(|_| "a number"),
         (Takes::Switch, DeValue::Boolean(switch)) => Ok(vec![switch.to_string()]),
-        (Takes::List, DeValue::Array(entries)) => entries
+        (Takes::List | Takes::Texts, DeValue::Array(entries)) => entries
             .iter()
             .map(|entry| match entry.get_ref() {
                 DeValue::String(text) => Ok(text.to_string()),
@@ -52,7 +52,7 @@ fn values(key: Key, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, &'stati
         (Takes::Text, _) => Err("a string"),
         (Takes::Number, _) => Err("a number"),
         (Takes::Switch, _) => Err("true or false"),
-        (Takes::List, _) => Err("a string or an array of strings"),
+        (Takes::List | Takes::Texts, _) => Err("a string or an array of strings"),
     }
 }
 

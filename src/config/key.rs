@@ -1,10 +1,15 @@
 //! The settings of a server: their names, what they take, and what holds when nothing is written.
 
+/// Loopback, and the nets that no client beyond the own ones comes from: RFC 1918, 6598, 3927, 4193 and 4291.
+const FORWARD_ALLOW: &str = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,\
+                             169.254.0.0/16,fc00::/7,fe80::/10";
+
 /// One setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is described once, at its flag in args.rs")]
 pub enum Key {
     Zone,
+    Zones,
     Dns,
     Http,
     Memory,
@@ -14,6 +19,8 @@ pub enum Key {
     ServerId,
     ServerVersion,
     ExplainAllow,
+    Forward,
+    ForwardAllow,
     CheckAllow,
     Ttl,
     NameMemory,
@@ -31,13 +38,17 @@ pub(super) enum Takes {
     Text,
     Number,
     Switch,
+    /// Repeatable, and taken apart at commas.
     List,
+    /// Repeatable; commas within each are its own business.
+    Texts,
 }
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Zone,
+        Self::Zones,
         Self::Dns,
         Self::Http,
         Self::Memory,
@@ -47,6 +58,8 @@ impl Key {
         Self::ServerId,
         Self::ServerVersion,
         Self::ExplainAllow,
+        Self::Forward,
+        Self::ForwardAllow,
         Self::CheckAllow,
         Self::Ttl,
         Self::NameMemory,
@@ -62,6 +75,7 @@ impl Key {
     const fn row(self) -> (&'static str, Takes, &'static str) {
         match self {
             Self::Zone => ("zone", Takes::Text, "svc.internal"),
+            Self::Zones => ("zones", Takes::Text, ""),
             Self::Dns => ("dns", Takes::List, "127.0.0.1:8600"),
             Self::Http => ("http", Takes::List, "127.0.0.1:8500"),
             Self::Memory => ("memory", Takes::Switch, "false"),
@@ -71,6 +85,8 @@ impl Key {
             Self::ServerId => ("server_id", Takes::Text, ""),
             Self::ServerVersion => ("server_version", Takes::Text, ""),
             Self::ExplainAllow => ("explain_allow", Takes::List, "127.0.0.0/8,::1"),
+            Self::Forward => ("forward", Takes::Texts, ""),
+            Self::ForwardAllow => ("forward_allow", Takes::List, FORWARD_ALLOW),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),
@@ -142,6 +158,7 @@ mod tests {
             ("max_instances", "max_instances_per_service"),
             ("logformat", "log_format"),
             ("check_allowed", "check_allow"),
+            ("forwarders", "forward"),
         ] {
             assert_eq!(Key::nearest(misspelt), meant);
         }

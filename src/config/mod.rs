@@ -11,6 +11,7 @@
 
 mod args;
 mod file;
+mod forward;
 mod key;
 mod listen;
 mod resolve;
@@ -18,6 +19,7 @@ mod spec;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -26,6 +28,7 @@ use crate::model::{Duration, Ttl, ZoneName};
 use crate::telemetry::log::{LogFilter, LogFormat};
 
 pub use args::ServeArgs;
+pub use forward::{ForwardRule, Upstream};
 pub use key::Key;
 pub use spec::{Origin, Spec};
 
@@ -34,6 +37,8 @@ pub use spec::{Origin, Spec};
 pub struct Config {
     /// The zone whose names are live.
     pub zone: ZoneName,
+    /// The folder of zone files.
+    pub zones: Option<PathBuf>,
     /// Where DNS listens; not empty, without duplicates.
     pub dns: Vec<SocketAddr>,
     /// Where HTTP listens; not empty, without duplicates, and on loopback unless `insecure`.
@@ -52,6 +57,10 @@ pub struct Config {
     pub server_version: String,
     /// Nets whose DNS clients learn which instance fails with what.
     pub explain_allow: Vec<IpNet>,
+    /// Where names of others are asked; none means that they are refused.
+    pub forward: Vec<ForwardRule>,
+    /// Nets whose questions are forwarded.
+    pub forward_allow: Vec<IpNet>,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
     /// Lifetime of answers in caches.
@@ -123,6 +132,7 @@ impl Config {
         }
         match key {
             Key::Zone => json!(self.zone.as_str()),
+            Key::Zones => json!(self.zones.as_deref().unwrap_or(Path::new("")).display().to_string()),
             Key::Dns => texts(&self.dns),
             Key::Http => texts(&self.http),
             Key::Memory => json!(self.engine == Engine::Memory),
@@ -132,6 +142,8 @@ impl Config {
             Key::ServerId => json!(self.server_id),
             Key::ServerVersion => json!(self.server_version),
             Key::ExplainAllow => texts(&self.explain_allow),
+            Key::Forward => texts(&self.forward),
+            Key::ForwardAllow => texts(&self.forward_allow),
             Key::CheckAllow => texts(&self.check_allow),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),

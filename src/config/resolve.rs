@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::key::Key;
 use super::spec::Spec;
-use super::{Config, ConfigError, Engine, listen};
+use super::{Config, ConfigError, Engine, forward, listen};
 use crate::model::{Duration, Ttl, ZoneName};
 
 const DNS_PORT: u16 = 8600;
@@ -24,6 +25,7 @@ impl Config {
         let memory = spec.switch(Key::Memory)? || demo;
         let config = Self {
             zone: spec.one(Key::Zone, str::parse::<ZoneName>)?,
+            zones: spec.one(Key::Zones, folder)?,
             dns: listeners(spec, Key::Dns, DNS_PORT)?,
             http: listeners(spec, Key::Http, HTTP_PORT)?,
             engine: Engine::Memory,
@@ -33,6 +35,8 @@ impl Config {
             server_id: spec.one(Key::ServerId, server_text)?,
             server_version: spec.one(Key::ServerVersion, server_text)?,
             explain_allow: spec.list(Key::ExplainAllow, net)?,
+            forward: spec.list(Key::Forward, forward::parse)?,
+            forward_allow: spec.list(Key::ForwardAllow, net)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
@@ -45,6 +49,7 @@ impl Config {
         };
         config.check_ports(spec)?;
         config.check_exposure(spec)?;
+        config.check_forward(spec)?;
         if memory {
             Ok(config)
         } else {
@@ -67,6 +72,22 @@ impl Config {
         }
     }
 
+    /// Names of our own zone are never forwarded, so a rule for some of them would never be followed.
+    fn check_forward(&self, spec: &Spec) -> Result<(), ConfigError> {
+        let own = |domain: &&ZoneName| {
+            let rest = domain.as_str().strip_suffix(self.zone.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        match self.forward.iter().filter_map(|rule| rule.domain.as_ref()).find(own) {
+            None => Ok(()),
+            Some(domain) => Err(spec.get(Key::Forward).error(format_args!(
+                "names of {} are answered here and never forwarded: take the rule for {} away",
+                self.zone.as_str(),
+                domain.as_str()
+            ))),
+        }
+    }
+
     fn check_exposure(&self, spec: &Spec) -> Result<(), ConfigError> {
         let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
         match self.http.iter().find(exposed) {
@@ -82,6 +103,14 @@ impl Config {
 fn listeners(spec: &Spec, key: Key, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
     let addresses = spec.list(key, |text| listen::parse(text, default_port))?;
     if addresses.is_empty() { Err(spec.get(key).error("at least one address is needed")) } else { Ok(addresses) }
+}
+
+fn folder(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    match text {
+        "" => Ok(None),
+        path if Path::new(path).is_dir() => Ok(Some(path.into())),
+        _ => Err("there is no such folder"),
+    }
 }
 
 fn ns_address(text: &str) -> Result<Vec<IpAddr>, &'static str> {

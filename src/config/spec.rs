@@ -58,6 +58,7 @@ impl Written {
                 .flat_map(|text: String| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>())
                 .filter(|part| !part.is_empty())
                 .collect(),
+            Takes::Texts => values.filter(|text| !text.trim().is_empty()).collect(),
             Takes::Text | Takes::Number | Takes::Switch => values.collect(),
         };
         Self { values, origin }

@@ -33,11 +33,16 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
 #[test]
 fn defaults_are_those_of_the_contract() {
     let config = load(&["--memory"]).unwrap();
     let expected = Config {
         zone: "svc.internal".parse().unwrap(),
+        zones: None,
         dns: addresses(&["127.0.0.1:8600"]),
         http: addresses(&["127.0.0.1:8500"]),
         engine: Engine::Memory,
@@ -47,6 +52,18 @@ fn defaults_are_those_of_the_contract() {
         server_id: String::new(),
         server_version: String::new(),
         explain_allow: ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).into(),
+        forward: vec![],
+        forward_allow: nets(&[
+            "127.0.0.0/8",
+            "::1/128",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ]),
         check_allow: vec![],
         ttl: Ttl::new(Duration::from_secs(5)).unwrap(),
         name_memory: Duration::from_secs(3600),
@@ -90,6 +107,32 @@ fn lists_repeat_and_take_commas() {
     let config = load_with(&["--memory"], &[("ROLLCALL_CHECK_ALLOW", "10.1.2.3/8, fd00::1")]).unwrap();
     let nets: Vec<IpNet> = ["10.0.0.0/8", "fd00::1/128"].map(|net| net.parse().unwrap()).into();
     assert_eq!(config.check_allow, nets);
+}
+
+#[test]
+fn rules_of_forwarding_keep_to_the_flag_they_are_in() {
+    let shown = |flags: &[&str], environment: &[(&str, &str)]| -> Vec<String> {
+        let config = load_with(&[&["--memory"], flags].concat(), environment).unwrap();
+        config.forward.iter().map(ToString::to_string).collect()
+    };
+    let corp = "corp.example=10.1.1.1:53,10.1.1.2:53";
+    assert_eq!(shown(&["--forward", "corp.example=10.1.1.1,10.1.1.2", "--forward", "system"], &[]), [corp, "system"]);
+    let environment = [("ROLLCALL_FORWARD", "10.0.0.53,corp.example=10.1.1.1,10.1.1.2")];
+    assert_eq!(shown(&[], &environment), ["10.0.0.53:53", corp]);
+    assert_eq!(shown(&["--forward", ""], &environment), [""; 0]);
+    let file = file("forward = [\"corp.example=10.1.1.1,10.1.1.2\", \"10.0.0.53\"]\n");
+    assert_eq!(shown(&["--config", file.path().to_str().unwrap()], &[]), [corp, "10.0.0.53:53"]);
+}
+
+#[test]
+fn a_rule_for_our_own_names_is_refused() {
+    for domain in ["svc.internal", "dc2.SVC.internal."] {
+        let error = refusal(&["--memory", "--forward", &format!("{domain}=10.0.0.1")]);
+        assert!(error.contains("names of svc.internal are answered here and never forwarded"), "{error}");
+    }
+    for domain in ["internal", "xsvc.internal"] {
+        assert!(load(&["--memory", "--forward", &format!("{domain}=10.0.0.1")]).is_ok(), "{domain}");
+    }
 }
 
 #[test]
@@ -178,8 +221,15 @@ fn values_out_of_range_are_refused_with_the_range() {
         ("--log-format", "xml", "a log format is human or json"),
         ("--grace", "11m", "at most 10m"),
         ("--zone", "a..b", "a label is empty"),
+        ("--zones", "/nonexistent", "there is no such folder"),
         ("--ns-address", "0.0.0.0", "an address of the name server is an IP address that others can reach"),
         ("--check-allow", "10/8", "a net is an IP address with or without a prefix length, like 10.0.0.0/8"),
+        (
+            "--forward",
+            "10.0.0.1,ns.example",
+            "an upstream is system or an IP address with or without a port, for one domain with DOMAIN= in front of it",
+        ),
+        ("--forward-allow", "private", "a net is an IP address with or without a prefix length, like 10.0.0.0/8"),
         (
             "--dns",
             "example.org",

@@ -84,6 +84,11 @@ fn add(options: &mut Vec<u8>, code: u16, data: &[u8]) {
     options.extend_from_slice(data);
 }
 
+/// Octets that an extended error takes as an option.
+pub(super) fn error_octets(error: &ExtendedError) -> usize {
+    4 + 2 + error.text.len()
+}
+
 /// Adds an extended error (RFC 8914 §2).
 pub(super) fn add_error(options: &mut Vec<u8>, error: &ExtendedError) {
     let mut data = error.code.to_be_bytes().to_vec();

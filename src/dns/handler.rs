@@ -1,7 +1,7 @@
 //! The full path of a question: parsed by hickory, decided by the zone, finished by `reply`.
 //!
 //! The only file that names hickory-server. The handler is also that library's [`RequestHandler`], so that its transports
-//! over streams can be attached; replies over our own sockets are written by `reply`, which knows what fits.
+//! over streams can be attached (they do not forward); replies over our own sockets are written by `reply`, which knows what fits.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -18,7 +18,8 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use ipnet::IpNet;
 
 use super::cookie::Cookies;
-use super::edns::{Asked, Malformed, Manners};
+use super::edns::{Asked, Malformed, Manners, error_octets};
+use super::forward::{Forwarder, Pending, Question as Foreign, Step};
 use super::message::{HEADER_OCTETS, Triage, opt_options, triage};
 use super::reply::{Frame, Opt};
 use super::{Counters, Identity, Protocol, metrics};
@@ -28,6 +29,8 @@ use crate::zone::{Answer, Detail, Question, Zone};
 /// The smallest reply every client takes over UDP (RFC 1035 §4.2.1), and the most a TCP message holds.
 const UDP_OCTETS_MIN: u16 = 512;
 const TCP_OCTETS_MAX: u16 = u16::MAX;
+/// RA, in the header's fourth octet.
+const RECURSION_AVAILABLE: u8 = 0x80;
 /// Octets that hickory's encoder may need beyond ours in a message over a stream: it repeats the first owner name.
 const ENCODER_SLACK: usize = 512;
 
@@ -44,16 +47,53 @@ pub struct HandlerSettings {
     pub explain_allow: Vec<IpNet>,
 }
 
-/// Answers requests from the zone.
+/// Answers requests from the zone, and about names of others what upstreams say.
 #[derive(Debug)]
 pub struct Handler {
     zone: Arc<Zone>,
+    forwarder: Option<Forwarder>,
     udp_payload: u16,
     identity: Identity,
     manners: Manners,
     /// Clients that may learn which instance fails with what.
     explain_allow: Vec<IpNet>,
     counters: Arc<Counters>,
+}
+
+/// What a message gets.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// No reply.
+    Nothing,
+    /// A reply at once.
+    Reply(Vec<u8>),
+    /// A reply when an upstream has spoken.
+    Later(Later),
+}
+
+/// A reply that an upstream is waited for.
+#[derive(Debug)]
+pub(super) struct Later {
+    pending: Pending,
+    protocol: Protocol,
+    record_type: RecordType,
+    counters: Arc<Counters>,
+}
+
+impl Later {
+    pub(super) async fn reply(self) -> Vec<u8> {
+        let reply = self.pending.reply().await;
+        count(&self.counters, self.protocol, self.record_type, &reply);
+        reply
+    }
+}
+
+/// Counts a reply by what is written in it.
+fn count(counters: &Counters, protocol: Protocol, record_type: RecordType, reply: &[u8]) {
+    counters.replied(protocol, Some(record_type), ResponseCode::from(0, reply[3] & 0x0f));
+    if reply[2] & 0x02 != 0 {
+        counters.truncated();
+    }
 }
 
 impl Handler {
@@ -67,16 +107,42 @@ impl Handler {
         registry.register_collector(Box::new(metrics::Export(counters.clone())));
         let HandlerSettings { udp_payload, idle, identity, explain_allow } = settings;
         let manners = Manners { idle, server_id: identity.server_id.clone(), cookies: Cookies::new() };
-        Self { zone, udp_payload, identity, manners, explain_allow, counters }
+        Self { zone, forwarder: None, udp_payload, identity, manners, explain_allow, counters }
+    }
+
+    /// Asks others about what is in none of our zones.
+    #[must_use]
+    pub fn with_forwarder(mut self, forwarder: Forwarder) -> Self {
+        self.forwarder = Some(forwarder);
+        self
     }
 
     /// The reply to a message, or nothing for what must not be answered. Never fails: a message that cannot be read
     /// gets FORMERR.
     pub async fn respond(&self, message: &[u8], client: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
+        match self.begin(message, client, protocol) {
+            Begun::Nothing => None,
+            Begun::Reply(reply) => Some(reply),
+            Begun::Later(later) => Some(later.reply().await),
+        }
+    }
+
+    /// Replies without waiting for anybody, or says that it would have to.
+    pub(super) fn begin(&self, message: &[u8], client: SocketAddr, protocol: Protocol) -> Begun {
+        let mut begun = self.reply(message, client, protocol);
+        if let (Begun::Reply(reply), Some(forwarder)) = (&mut begun, &self.forwarder)
+            && forwarder.serves(client.ip())
+        {
+            reply[3] |= RECURSION_AVAILABLE;
+        }
+        begun
+    }
+
+    fn reply(&self, message: &[u8], client: SocketAddr, protocol: Protocol) -> Begun {
         let triage = triage(message, client.port());
         if triage == Triage::Drop {
             self.counters.dropped();
-            return None;
+            return Begun::Nothing;
         }
         let asked = opt_options(message).map(Asked::read);
         let mut opt = asked.map(|asked| {
@@ -85,7 +151,7 @@ impl Handler {
         });
         let refuse = |rcode, opt| {
             self.counters.replied(protocol, None, rcode);
-            Some(Frame { request: message, question: &[], opt, limit: UDP_OCTETS_MIN.into() }.refuse(rcode))
+            Begun::Reply(Frame { request: message, question: &[], opt, limit: UDP_OCTETS_MIN.into() }.refuse(rcode))
         };
         match (triage, asked) {
             (Triage::Refuse(rcode), _) => return refuse(rcode, opt),
@@ -109,17 +175,34 @@ impl Handler {
         let limit = usize::from(self.limit(&request));
         let frame = Frame { request: message, question: request.queries.as_bytes(), opt, limit };
         let taken = HEADER_OCTETS + frame.question.len() + frame.opt.as_ref().map_or(0, Opt::octets);
-        let answer = self.decide(&request, limit.saturating_sub(taken));
+        let room = limit.saturating_sub(taken);
+        let mut answer = self.decide(&request, room);
+        let record_type = request.queries.queries().first().map(|query| query.query_type());
+        // Names of our own zones are never refused, so what is may be a name of others.
+        if let (ResponseCode::Refused, Some(forwarder)) = (answer.rcode, &self.forwarder)
+            && let Some(foreign) = foreign(&request, &frame)
+        {
+            let (record_type, counters) = (foreign.record_type, &self.counters);
+            match forwarder.begin(foreign) {
+                Step::Refused(error) => answer.extended_error = Some(error).filter(|error| error_octets(error) <= room),
+                Step::Reply(reply) => {
+                    count(counters, protocol, record_type, &reply);
+                    return Begun::Reply(reply);
+                }
+                Step::Pending(pending) => {
+                    return Begun::Later(Later { pending, protocol, record_type, counters: counters.clone() });
+                }
+            }
+        }
         let Ok(reply) = frame.answer(&answer) else {
             tracing::error!("a reply could not be encoded");
             return refuse(ResponseCode::ServFail, frame.opt);
         };
-        let record_type = request.queries.queries().first().map(|query| query.query_type());
         self.counters.replied(protocol, record_type, answer.rcode);
         if reply[2] & 0x02 != 0 {
             self.counters.truncated();
         }
-        Some(reply)
+        Begun::Reply(reply)
     }
 
     /// The most octets that the client takes in a reply.
@@ -159,6 +242,21 @@ impl Handler {
             turn: turn(),
         })
     }
+}
+
+/// The question of a request, if it is one that may be asked of others: of the class IN, and not for a whole zone.
+fn foreign<'a>(request: &'a Request, frame: &Frame<'a>) -> Option<Foreign<'a>> {
+    let [query] = request.queries.queries() else { return None };
+    let transfer = matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR);
+    (query.query_class() == DNSClass::IN && !transfer).then(|| Foreign {
+        name: query.original().name(),
+        record_type: query.query_type(),
+        client: request.src().ip(),
+        metadata: request.metadata,
+        question: frame.question,
+        opt: frame.opt.clone(),
+        limit: frame.limit,
+    })
 }
 
 #[async_trait]

@@ -3,7 +3,8 @@
 //! ```text
 //! UDP datagram ─┐                                  ┌─▶ same socket
 //! TCP message  ─┴▶ message::triage ─▶ Handler ─▶ Zone::answer ─▶ reply, sized to the client's limit
-//!                  drop · FORMERR · NOTIMP
+//!                  drop · FORMERR · NOTIMP           │ a name of others
+//!                                                    └▶ forward::Forwarder ─▶ an upstream's reply
 //! ```
 //!
 //! `handler` is the only place that names hickory-server. Records come from the zone; how they come to exist is not
@@ -12,6 +13,7 @@
 mod chaos;
 mod cookie;
 mod edns;
+pub mod forward;
 mod handler;
 mod message;
 mod metrics;

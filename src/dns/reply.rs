@@ -37,7 +37,7 @@ impl Opt {
         11 + self.options.len()
     }
 
-    fn write(&self, rcode: ResponseCode, reply: &mut Vec<u8>) {
+    pub(super) fn write(&self, rcode: ResponseCode, reply: &mut Vec<u8>) {
         reply.push(0);
         reply.extend(OPT_TYPE.to_be_bytes());
         reply.extend(self.udp_payload.to_be_bytes());

@@ -1,11 +1,14 @@
 //! Questions in datagrams: one socket for each local address, so that the reply leaves from where it was asked.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
+use super::handler::Begun;
 use super::{Handler, Protocol};
 
 /// Octets of the largest datagram.
@@ -17,18 +20,24 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
 }
 
-/// Answers what comes to a socket until the task is aborted.
+/// Answers what comes to a socket until the task is aborted. A question that waits for an upstream holds up no other.
 pub(super) async fn serve(socket: UdpSocket, handler: Arc<Handler>) {
+    let socket = Arc::new(socket);
+    // As many as the forwarder lets wait; they end with this task.
+    let mut waiting = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM_OCTETS_MAX];
     let mut failing = false;
     loop {
         match socket.recv_from(&mut datagram).await {
             Ok((length, client)) => {
                 failing = false;
-                if let Some(reply) = handler.respond(&datagram[..length], client, Protocol::Udp).await {
-                    // The client may be gone; whoever still waits asks again.
-                    if let Err(error) = socket.send_to(&reply, client).await {
-                        tracing::debug!(client = %client, error = %error, "a reply could not be sent");
+                match handler.begin(&datagram[..length], client, Protocol::Udp) {
+                    Begun::Nothing => {}
+                    Begun::Reply(reply) => send(&socket, &reply, client).await,
+                    Begun::Later(later) => {
+                        while waiting.try_join_next().is_some() {}
+                        let socket = socket.clone();
+                        waiting.spawn(async move { send(&socket, &later.reply().await, client).await });
                     }
                 }
             }
@@ -41,6 +50,13 @@ pub(super) async fn serve(socket: UdpSocket, handler: Arc<Handler>) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+async fn send(socket: &UdpSocket, reply: &[u8], client: SocketAddr) {
+    // The client may be gone; whoever still waits asks again.
+    if let Err(error) = socket.send_to(reply, client).await {
+        tracing::debug!(client = %client, error = %error, "a reply could not be sent");
     }
 }
 

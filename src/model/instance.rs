@@ -295,6 +295,8 @@ pub struct Instance {
     pub id: InstanceId,
     /// What it said of itself.
     pub registration: Registration,
+    /// What it said of itself, where an operator has changed that since. Saying the same again undoes no change.
+    pub amended_from: Option<Arc<Registration>>,
     /// The lease it is on.
     pub lease: Option<InstanceLease>,
     /// What an operator wants of it.
@@ -313,6 +315,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// What it said of itself when it last registered.
+    pub fn registered_as(&self) -> &Registration {
+        self.amended_from.as_deref().unwrap_or(&self.registration)
+    }
+
     /// The opinion of all checks: critical beats unknown beats passing; passing without checks.
     pub fn health(&self) -> Health {
         let has = |health| self.checks.iter().any(|check| check.health == health);

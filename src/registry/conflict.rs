@@ -6,13 +6,27 @@
 use super::command::Refusal;
 use super::limits::Limits;
 use super::state::{Registry, Service};
-use crate::model::{InstanceId, Label, Registration, ServiceName};
+use crate::model::{InstanceId, Label, Registration, ServiceName, Transport};
 
 /// Labels that select within a service and so name nothing else.
 const RESERVED_LABELS: [&str; 2] = ["one", "all"];
 
 fn taken(name: String, by: impl Into<String>) -> Refusal {
     Refusal::NameTaken { name, by: by.into() }
+}
+
+/// Whether nobody but the registry has a say in a name.
+fn check_reserved(limits: &Limits, name: &str) -> Result<(), Refusal> {
+    match limits.reserved.owner(name) {
+        Some(by) => Err(taken(name.to_owned(), by)),
+        None => Ok(()),
+    }
+}
+
+/// The RFC 2782 name of a service: `_web._tcp`, `_api._tcp.payments`.
+fn rfc2782(name: &ServiceName, transport: Transport) -> String {
+    let (first, transport) = (name.first(), transport.as_str());
+    name.group().map_or(format!("_{first}._{transport}"), |group| format!("_{first}._{transport}.{group}"))
 }
 
 /// The service `label.service`, if it is registered.
@@ -23,9 +37,7 @@ fn service_below<'a>(registry: &'a Registry, label: &Label, service: &ServiceNam
 
 /// Checks a service's own name against what stands one label to its right.
 fn check_service(registry: &Registry, limits: &Limits, name: &ServiceName) -> Result<(), Refusal> {
-    if limits.reserved.contains(name) {
-        return Err(taken(name.to_string(), "a host of the zone itself"));
-    }
+    check_reserved(limits, name.as_str())?;
     let Some(group) = name.group() else { return Ok(()) };
     let first = name.first();
     if RESERVED_LABELS.contains(&first) {
@@ -47,7 +59,7 @@ fn check_service(registry: &Registry, limits: &Limits, name: &ServiceName) -> Re
     Ok(())
 }
 
-fn check_id(registry: &Registry, service: &ServiceName, id: &InstanceId) -> Result<(), Refusal> {
+fn check_id(registry: &Registry, limits: &Limits, service: &ServiceName, id: &InstanceId) -> Result<(), Refusal> {
     let name = || format!("{id}.{service}");
     if RESERVED_LABELS.contains(&id.as_str()) {
         return Err(taken(name(), format!("a choice among the instances of {service}")));
@@ -55,6 +67,7 @@ fn check_id(registry: &Registry, service: &ServiceName, id: &InstanceId) -> Resu
     if service_below(registry, id, service).is_some() {
         return Err(taken(name(), format!("service {id}.{service}")));
     }
+    check_reserved(limits, &name())?;
     let others = registry.service(service).map_or(&[][..], |service| service.instances());
     match others.iter().find(|other| other.registration.has_tag(id.as_str())) {
         Some(other) => Err(taken(name(), format!("tag {id} of instance {}", other.id))),
@@ -81,6 +94,7 @@ pub(super) fn check_lengths<'a>(
 /// Checks tags, which may come later than the registration they belong to.
 pub(super) fn check_tags(
     registry: &Registry,
+    limits: &Limits,
     service: &ServiceName,
     id: &InstanceId,
     tags: &[Label],
@@ -95,6 +109,11 @@ pub(super) fn check_tags(
         }
         if service_below(registry, tag, service).is_some() {
             return Err(taken(name(), format!("service {tag}.{service}")));
+        }
+        // What was there before the name became another's stays registered, and does not answer.
+        let has = |service: &Service| service.instances().iter().any(|i| i.registration.has_tag(tag.as_str()));
+        if registry.registered(service).is_none_or(|service| !has(service)) {
+            check_reserved(limits, &name())?;
         }
     }
     Ok(())
@@ -117,13 +136,21 @@ pub(super) fn check(
         check_service(registry, limits, service)?;
     }
     if registry.instance(service, id.as_str()).is_none() {
-        check_id(registry, service, id)?;
+        check_id(registry, limits, service, id)?;
     }
-    check_tags(registry, service, id, &registration.tags)?;
+    let protocol = registration.protocol;
+    if registry.registered(service).is_none_or(|service| !service.uses(protocol)) {
+        check_reserved(limits, &rfc2782(service, protocol))?;
+    }
+    check_tags(registry, limits, service, id, &registration.tags)?;
     for (port, _) in &registration.ports {
+        let name = format!("_{port}._{}.{service}", protocol.as_str());
         if service_below(registry, port, service).is_some() {
-            let protocol = registration.protocol.as_str();
-            return Err(taken(format!("_{port}._{protocol}.{service}"), format!("service {port}.{service}")));
+            return Err(taken(name, format!("service {port}.{service}")));
+        }
+        let before = registry.instance(service, id.as_str());
+        if before.is_none_or(|before| before.registration.named_port(port.as_str()).is_none()) {
+            check_reserved(limits, &name)?;
         }
     }
     Ok(())

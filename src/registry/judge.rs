@@ -73,7 +73,7 @@ impl Registry {
             {
                 return Err(Refusal::StaleGeneration { current });
             }
-            if before.registration == *registration && before.lease == lease {
+            if before.registered_as() == registration && before.lease == lease {
                 let outcome = Outcome::Registered { created: false, instance: before.clone() };
                 return Ok(Judgement { changes: Vec::new(), outcome });
             }
@@ -93,6 +93,7 @@ impl Registry {
             service: service.clone(),
             id: id.clone(),
             registration: registration.clone(),
+            amended_from: None,
             lease,
             state: State::Up,
             checks: fresh_checks(registration, now),
@@ -104,6 +105,10 @@ impl Registry {
         if let Some(before) = before {
             instance.state = before.state;
             instance.registered_at = before.registered_at;
+            if before.registered_as() == registration {
+                instance.registration = before.registration.clone();
+                instance.amended_from = before.amended_from.clone();
+            }
             if registration.is_tested_like(&before.registration) {
                 instance.checks = before.checks.clone();
                 instance.health_since = before.health_since;
@@ -131,7 +136,7 @@ impl Registry {
         after.registration.weight = weight.unwrap_or(after.registration.weight);
         if let Some(tags) = tags {
             conflict::check_lengths(limits, service, tags.iter())?;
-            conflict::check_tags(self, service, id, tags)?;
+            conflict::check_tags(self, limits, service, id, tags)?;
             after.registration.tags = tags.clone();
         }
         if let Some(meta) = meta {
@@ -139,6 +144,11 @@ impl Registry {
         }
         if after == **before {
             return Ok(Judgement { changes: Vec::new(), outcome: Outcome::Amended(before.clone()) });
+        }
+        if after.registration == *before.registered_as() {
+            after.amended_from = None;
+        } else if after.amended_from.is_none() {
+            after.amended_from = Some(Arc::new(before.registration.clone()));
         }
         after.revision = self.next_revision();
         let instance = Arc::new(after);

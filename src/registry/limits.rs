@@ -1,8 +1,39 @@
-//! How much a registry may hold.
+//! How much a registry may hold, and which names it does not give away.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::model::ServiceName;
+/// Says what a name below the zone's apex is, if it is not the registry's to give away.
+type NameOwner = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// The names in the zone that nobody can register; they may differ from one moment to the next.
+#[derive(Clone)]
+pub struct Reserved(Arc<NameOwner>);
+
+impl Reserved {
+    /// Asks `owner` for what a name such as `gateway` or `i1.web` is already.
+    pub fn by(owner: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(owner))
+    }
+
+    /// What a name is already.
+    pub(super) fn owner(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+    }
+}
+
+impl Default for Reserved {
+    /// None.
+    fn default() -> Self {
+        Self::by(|_| None)
+    }
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reserved")
+    }
+}
 
 /// What a registry may hold, and the names it does not own.
 #[derive(Debug, Clone)]
@@ -19,6 +50,6 @@ pub struct Limits {
     pub configured: usize,
     /// Octets of the zone's name in wire form, with the root label.
     pub zone_octets: usize,
-    /// Names in the zone that no service can have.
-    pub reserved: Arc<[ServiceName]>,
+    /// Names in the zone that no registration can make.
+    pub reserved: Reserved,
 }

@@ -20,5 +20,5 @@ pub use command::{
     Amendment, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Scope,
 };
 pub use judge::Judgement;
-pub use limits::Limits;
+pub use limits::{Limits, Reserved};
 pub use state::{Registry, Service};

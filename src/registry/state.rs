@@ -1,5 +1,6 @@
 //! The registry's state: services with their instances, in the order of names in a zone.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -124,16 +125,46 @@ impl Service {
     fn remove(&mut self, id: &str, cause: Cause, at: Timestamp) {
         if let Ok(position) = self.position(id) {
             let before = self.instances.remove(position);
-            let has_lapsed = matches!(cause, Cause::Expired | Cause::Revoked);
-            if has_lapsed && before.lease.is_some_and(|lease| lease.own) {
-                if self.lapsed.len() == LAPSED_MAX {
-                    self.lapsed.remove(0);
-                }
-                self.lapsed.push(before.id.clone());
-            }
-            self.answered -= usize::from(before.answered());
+            self.removed(&before, cause);
             self.remember(before.registration.protocol, at);
         }
+    }
+
+    /// Removes many in one pass: a whole service may go at once.
+    fn remove_many(&mut self, gone: &[Change], at: Timestamp) {
+        let causes: HashMap<&str, Cause> = gone
+            .iter()
+            .filter_map(|change| match change {
+                Change::Gone { instance, cause } => Some((instance.id.as_str(), *cause)),
+                _ => None,
+            })
+            .collect();
+        let cause_of = |instance: &Arc<Instance>| causes.get(instance.id.as_str()).copied();
+        let (left, stay) = std::mem::take(&mut self.instances).into_iter().partition(|i| cause_of(i).is_some());
+        self.instances = stay;
+        let left: Vec<Arc<Instance>> = left;
+        for before in &left {
+            if let Some(cause) = cause_of(before) {
+                self.removed(before, cause);
+            }
+        }
+        for transport in Transport::ALL {
+            if left.iter().any(|before| before.registration.protocol == transport) {
+                self.remember(transport, at);
+            }
+        }
+    }
+
+    /// Keeps the books after an instance was taken out.
+    fn removed(&mut self, before: &Instance, cause: Cause) {
+        let has_lapsed = matches!(cause, Cause::Expired | Cause::Revoked);
+        if has_lapsed && before.lease.is_some_and(|lease| lease.own) {
+            if self.lapsed.len() == LAPSED_MAX {
+                self.lapsed.remove(0);
+            }
+            self.lapsed.push(before.id.clone());
+        }
+        self.answered -= usize::from(before.answered());
     }
 }
 
@@ -217,33 +248,44 @@ impl Registry {
         if batch.revision <= self.revision {
             return;
         }
-        for change in &batch.changes {
-            let name = change.service();
-            let mut service = match self.services.get(name) {
-                Some(service) => Service::clone(service),
-                None => Service::new(name.clone()),
-            };
-            let (instances, answered) = (service.instances.len(), service.answered);
-            let configured = usize::from(service.settings.is_some());
-            match change {
-                Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
-                Change::Gone { instance, cause } => service.remove(instance.id.as_str(), *cause, batch.at),
-                Change::Configured { settings, .. } => service.settings = settings.clone(),
-                Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
+        for changes in batch.changes.chunk_by(|a, b| a.service() == b.service()) {
+            self.apply_to_service(changes, batch);
+        }
+        self.revision = batch.revision;
+    }
+
+    /// Applies changes that concern one service.
+    fn apply_to_service(&mut self, changes: &[Change], batch: &Batch) {
+        let name = changes[0].service();
+        if !self.services.contains_key(name) {
+            self.services.insert(name.clone(), Arc::new(Service::new(name.clone())));
+        }
+        let Some(service) = self.services.get_mut(name) else { return };
+        // Copied once for a batch, because snapshots share it, and changed in place from then on.
+        let service = Arc::make_mut(service);
+        let (instances, answered) = (service.instances.len(), service.answered);
+        let configured = usize::from(service.settings.is_some());
+        if changes.len() > 1 && changes.iter().all(|change| matches!(change, Change::Gone { .. })) {
+            service.remove_many(changes, batch.at);
+        } else {
+            for change in changes {
+                match change {
+                    Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
+                    Change::Gone { instance, cause } => service.remove(instance.id.as_str(), *cause, batch.at),
+                    Change::Configured { settings, .. } => service.settings = settings.clone(),
+                    Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
+                }
             }
-            service.revision = batch.revision;
-            self.instances = self.instances + service.instances.len() - instances;
-            self.answered = self.answered + service.answered - answered;
-            self.configured = self.configured + usize::from(service.settings.is_some()) - configured;
-            if !service.is_named() {
-                service.lapsed.clear();
-            }
-            if service.is_named() || service.settings.is_some() {
-                self.services.insert(name.clone(), Arc::new(service));
-            } else {
+        }
+        service.revision = batch.revision;
+        self.instances = self.instances + service.instances.len() - instances;
+        self.answered = self.answered + service.answered - answered;
+        self.configured = self.configured + usize::from(service.settings.is_some()) - configured;
+        if !service.is_named() {
+            service.lapsed.clear();
+            if service.settings.is_none() {
                 self.services.remove(name);
             }
         }
-        self.revision = batch.revision;
     }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use hickory_proto::rr::RecordType;
 
 use super::Zone;
-use super::decide::{Answer, Decision, Detail, ExtendedError, Kind, Question, Said, kinds_of};
+use super::kind::{Kind, Pick, kinds_of};
 use super::name::WireName;
-use super::owner::{Owner, Pick, transport_of};
+use super::owner::{Owner, transport_of};
+use super::question::{Answer, Detail, ExtendedError, Question, TEXT_OCTETS_MAX};
+use super::said::{Decision, Said};
 use super::service::ServiceAnswers;
+use super::statics::Found;
 use crate::model::{Instance, Timestamp, Withheld};
 
-/// Octets of an extended error's text.
-pub(super) const TEXT_OCTETS_MAX: usize = 200;
 /// INFO-CODEs (RFC 8914 §4).
 const OTHER: u16 = 0;
 const NOT_READY: u16 = 14;
@@ -123,8 +124,13 @@ impl Zone {
         }
         let (code, text) = match (&decision.said, &decision.owner) {
             (Said::NotLoaded, _) => (NOT_READY, "the registry is still loading".to_owned()),
+            (Said::Unfollowed(Some(why)), _) => (OTHER, (*why).to_owned()),
+            (Said::Absent, Owner::Static(zone, _)) => (OTHER, format!("no such name in {}", zone.origin)),
+            (Said::Refused, _) if !self.statics.load().is_empty() => {
+                (NOT_AUTHORITATIVE, "no zone of it is served here".to_owned())
+            }
             (Said::Refused, _) => (NOT_AUTHORITATIVE, format!("only {} is served here", self.origin())),
-            (Said::Absent, _) => (OTHER, self.absence(&WireName::lower(question.name))),
+            (Said::Absent, _) => (OTHER, self.absence(&WireName::lower(decision.name(question.name)))),
             (Said::Waiting, Owner::Selection(service, pick)) => {
                 let mut text = counts(service, pick);
                 if question.detail == Detail::Instances {
@@ -154,6 +160,7 @@ impl Zone {
             Owner::Browsed(..) => "a name of DNS-SD has SRV and TXT records".to_owned(),
             Owner::ServiceTypes(_) if record_type == RecordType::PTR => "no services in this group".to_owned(),
             Owner::ServiceTypes(_) => "the list of service types has PTR records".to_owned(),
+            Owner::Static(_, Found::Empty) => "no records here, but names lie below".to_owned(),
             Owner::Empty => "no records here, but names lie below".to_owned(),
             _ => "no records of this type here".to_owned(),
         }

@@ -7,10 +7,13 @@ use hickory_proto::rr::{Name, RData};
 
 use super::Zone;
 use super::brief::{lack, lack_of_instance};
-use super::decide::{Answer, Decision, Kind, Question, Said, kinds_of, selected};
 use super::fill::Maker;
-use super::owner::{Owner, Pick};
+use super::kind::{Kind, Pick, kinds_of};
+use super::owner::Owner;
+use super::question::{Answer, Question};
+use super::said::{Decision, Said};
 use super::service::ServiceAnswers;
+use super::statics::decide::{meaning as meaning_of_static, meaning_of_aliases};
 use crate::model::{Instance, Withheld};
 
 /// What became of one registered instance in an answer.
@@ -48,12 +51,15 @@ impl Zone {
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
         let decision = self.decide(question.name, question.record_type);
         let answer = self.answer_decided(&decision, question);
+        // Instances are judged by the name that they are answered under.
+        let reached = &Question { name: decision.name(question.name), ..*question };
         let instances = match &decision.owner {
-            Owner::Selection(service, pick) => self.judge(service, pick, question, &decision.said, &answer),
-            Owner::Instance(service, id) | Owner::Browsed(service, id) => judge_one(service, id, &decision, question),
+            Owner::Selection(service, pick) => self.judge(service, pick, reached, &decision.said, &answer),
+            Owner::Instance(service, id) | Owner::Browsed(service, id) => judge_one(service, id, &decision, reached),
             _ => Vec::new(),
         };
-        Explanation { meaning: meaning(&decision, question.name), answer, instances }
+        let meaning = meaning_of_aliases(&decision.aliases) + &meaning(&decision, decision.name(question.name));
+        Explanation { meaning, answer, instances }
     }
 
     fn judge(
@@ -70,7 +76,7 @@ impl Zone {
         };
         let lowest = kind
             .filter(|kind| matches!(kind, Kind::A | Kind::Aaaa))
-            .and_then(|kind| selected(service, pick, kind).next())
+            .and_then(|kind| service.selected(pick, kind).next())
             .map(|instance| instance.registration.priority);
         let maker = Maker::new(self, question, service, pick.clone());
         let given: HashSet<&RData> = answer.answers.iter().map(|record| &record.data).collect();
@@ -130,6 +136,7 @@ fn meaning(decision: &Decision, name: &Name) -> String {
     }
     match &decision.owner {
         Owner::Outside => format!("{name} is outside the zone"),
+        Owner::Static(zone, found) => meaning_of_static(zone, found),
         Owner::Apex => "the zone itself".to_owned(),
         Owner::NameServer => "the zone's name server".to_owned(),
         Owner::Selection(service, pick) => match pick {

@@ -9,17 +9,19 @@ use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SVCB, SvcParamKey, SvcParamVa
 use hickory_proto::rr::rdata::{A, AAAA, HTTPS, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::brief::TEXT_OCTETS_MAX;
-use super::decide::{Answer, Decision, Detail, Kind, Question, Said, selected};
+use super::kind::{Kind, Pick};
+use super::name::{wire_key, wire_octets};
 use super::order::{Start, client_hash};
-use super::owner::{Owner, Pick};
+use super::owner::Owner;
+use super::question::{Answer, Detail, Question, TEXT_OCTETS_MAX};
 use super::reverse::Reversed;
-use super::service::ServiceAnswers;
+use super::said::{Decision, Said};
+use super::service::{ServiceAnswers, Totals};
 use super::{NAME_SERVER, Zone};
-use crate::model::{Instance, Meta, ServiceName};
+use crate::model::{Instance, InstanceId, Meta, ServiceName, Ttl};
 
 /// Octets of a record beside owner name and data: type, class, TTL, length (RFC 1035 §3.2.1).
-const RECORD_OCTETS: usize = 10;
+pub(super) const RECORD_OCTETS: usize = 10;
 /// Octets of an owner name that points at the record before, which is the question's own.
 const POINTER_OCTETS: usize = 2;
 /// The mailbox of who answers for the zone, as a label.
@@ -33,13 +35,15 @@ pub(super) const APEX_TTL: u32 = 5;
 const WAITING_TTL: u32 = 1;
 
 /// Fills an answer with what there is room for.
-struct Filling<'a> {
-    zone: &'a Zone,
-    question: &'a Question<'a>,
-    answer: Answer,
-    room: usize,
+pub(super) struct Filling<'a> {
+    pub(super) zone: &'a Zone,
+    pub(super) question: &'a Question<'a>,
+    pub(super) answer: Answer,
+    pub(super) room: usize,
     /// Records that the answer section would have if there were room for all.
-    wanted: usize,
+    pub(super) wanted: usize,
+    /// Octets of the owner name of an answer: of a pointer, unless it is not the name that was asked.
+    pub(super) owner_octets: usize,
 }
 
 impl Zone {
@@ -53,7 +57,8 @@ impl Zone {
     pub fn answer_decided(&self, decision: &Decision, question: &Question<'_>) -> Answer {
         let mut answer = Answer::empty(ResponseCode::NoError);
         answer.authoritative = true;
-        let mut filling = Filling { zone: self, question, answer, room: question.room, wanted: 0 };
+        let owner_octets = POINTER_OCTETS;
+        let mut filling = Filling { zone: self, question, answer, room: question.room, wanted: 0, owner_octets };
         filling.fill(decision);
         let Filling { mut answer, room, wanted, .. } = filling;
         // The first thing that is left out when there is no room.
@@ -78,6 +83,14 @@ impl Zone {
         self.name_of(service.name())
     }
 
+    /// The lifetime of an instance's records.
+    fn ttl_of(&self, service: &ServiceName, id: &InstanceId) -> Ttl {
+        let node = self.index.get(&wire_key(service.as_str()));
+        let service = node.and_then(|node| node.service.clone());
+        let ttl = service.and_then(|s| s.instance(id.as_str()).map(|i| s.ttl_of(i, self.settings.ttl)));
+        ttl.unwrap_or(self.settings.ttl)
+    }
+
     /// The fully qualified form of a service's name.
     fn name_of(&self, service: &ServiceName) -> Name {
         service.labels().rev().fold(self.origin.clone(), |name, label| prepended(&name, label))
@@ -95,7 +108,10 @@ fn prepended(name: &Name, label: &str) -> Name {
 }
 
 impl Filling<'_> {
-    fn fill(&mut self, decision: &Decision) {
+    pub(super) fn fill(&mut self, decision: &Decision) {
+        if self.fill_static(decision) {
+            return;
+        }
         match (&decision.said, &decision.owner) {
             (Said::Refused, _) => self.answer = Answer::empty(ResponseCode::Refused),
             (Said::NotLoaded, _) => self.answer = Answer::empty(ResponseCode::ServFail),
@@ -114,16 +130,17 @@ impl Filling<'_> {
                 }
             }
             (Said::Pointers, Owner::Reverse(_, Reversed::Address(names))) => {
+                let ttl = names.iter().map(|(service, id)| self.zone.ttl_of(service, id)).min();
                 for (service, id) in names {
-                    let service = self.zone.name_of(service);
-                    let name = prepended(&service, id.as_str());
-                    let ttl = self.zone.settings.ttl.secs();
+                    let name = prepended(&self.zone.name_of(service), id.as_str());
+                    let ttl = ttl.unwrap_or(self.zone.settings.ttl).secs();
                     if !self.push(wire_octets(&name), ttl, RData::PTR(PTR(name))) {
                         break;
                     }
                 }
             }
             (Said::ServiceTypes | Said::Pointers | Said::OfInstances(_), _) => {}
+            (Said::OfFile(_) | Said::Alias | Said::Unfollowed(_) | Said::Referred, _) => {}
         }
     }
 
@@ -131,10 +148,19 @@ impl Filling<'_> {
     fn deny(&mut self, owner: &Owner, ttl: u32) {
         let origin = match owner {
             Owner::Reverse(origin, _) => origin,
-            _ => &self.zone.origin,
+            _ => {
+                let statics = self.zone.statics.load();
+                // A file says itself how long; only what may be back in a moment is not believed for longer.
+                let ttl_max = if ttl == WAITING_TTL { ttl } else { u32::MAX };
+                if statics.overlay().is_some_and(|zone| self.deny_by_file(zone, ttl_max)) {
+                    return;
+                }
+                &self.zone.origin
+            }
         };
-        // The question ends with the owner.
-        match self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + self.soa_octets(owner)) {
+        // The question ends with the owner, unless aliases have led there.
+        let origin_octets = if self.owner_octets == POINTER_OCTETS { POINTER_OCTETS } else { wire_octets(origin) };
+        match self.room.checked_sub(origin_octets + RECORD_OCTETS + self.soa_octets(owner)) {
             Some(room) => {
                 self.room = room;
                 let soa = Record::from_rdata(origin.clone(), ttl, RData::SOA(self.zone.soa()));
@@ -149,6 +175,7 @@ impl Filling<'_> {
     fn zone_name_octets(&self, owner: &Owner) -> usize {
         match owner {
             Owner::Reverse(..) => wire_octets(&self.zone.origin),
+            _ if self.owner_octets != POINTER_OCTETS => wire_octets(&self.zone.origin),
             _ => POINTER_OCTETS,
         }
     }
@@ -195,22 +222,32 @@ impl Filling<'_> {
     }
 
     fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind) {
-        let of_kind = || selected(service, pick, kind).filter(move |instance| kind.is_of(instance));
-        let ttl = service.smallest_ttl(of_kind(), self.zone.settings.ttl);
-        let maker = Maker::new(self.zone, self.question, service, pick.clone());
+        let of_kind = || service.selected(pick, kind).filter(move |instance| kind.is_of(instance));
+        let question_octets = self.owner_octets;
+        let maker = Maker { question_octets, ..Maker::new(self.zone, self.question, service, pick.clone()) };
         if *pick == Pick::One {
             let start = Start::Turn(self.question.turn);
             let one = service.groups().find_map(|(members, order)| {
                 order.walk(start).map(|n| service.at(members.start + n)).find(|i| kind.is_of(i))
             });
+            let ttl = service.smallest_ttl(one.into_iter(), self.zone.settings.ttl);
             self.push_all(&maker, one.into_iter(), kind, ttl);
             return;
         }
-        let mut seen = HashSet::new();
-        let (data, count): (usize, usize) = of_kind()
-            .filter(|instance| maker.distinct(kind, instance).is_none_or(|key| seen.insert(key)))
-            .fold((0, 0), |(octets, n), i| (octets + maker.octets(kind, i), n + 1));
-        let needed = (POINTER_OCTETS + RECORD_OCTETS) * count + data;
+        let (count, data, ttl) = match service.totals(pick, kind) {
+            Some(totals) => {
+                let ttl = totals.ttl(self.zone.settings.ttl).secs();
+                (totals.count, maker.octets_of_all(kind, totals), ttl)
+            }
+            None => {
+                let mut seen = HashSet::new();
+                let (count, data) = of_kind()
+                    .filter(|instance| maker.distinct(kind, instance).is_none_or(|key| seen.insert(key)))
+                    .fold((0, 0), |(n, octets), i| (n + 1, octets + maker.octets(kind, i)));
+                (count, data, service.smallest_ttl(of_kind(), self.zone.settings.ttl))
+            }
+        };
+        let needed = (self.owner_octets + RECORD_OCTETS) * count + data;
         self.wanted = count;
         let fits = needed <= self.room;
         // Not even a whole TCP message is enough: that is said, in room kept for it.
@@ -240,7 +277,7 @@ impl Filling<'_> {
     /// Fills in instances from a start on, by priority.
     fn push_walk(&mut self, maker: &Maker<'_>, service: &ServiceAnswers, kind: Kind, ttl: u32, start: Start) {
         let wanted = |i: &&Arc<Instance>| maker.pick.takes(i) && kind.is_of(i);
-        let lowest = selected(service, &maker.pick, kind).map(|i| i.registration.priority).next();
+        let lowest = service.selected(&maker.pick, kind).map(|i| i.registration.priority).next();
         let only_lowest = matches!(kind, Kind::A | Kind::Aaaa);
         let instances = service
             .groups()
@@ -311,8 +348,8 @@ impl Filling<'_> {
     }
 
     /// Fills in a record at the question's own name, or notes that there was no room.
-    fn push(&mut self, data_octets: usize, ttl: u32, data: RData) -> bool {
-        match self.room.checked_sub(POINTER_OCTETS + RECORD_OCTETS + data_octets) {
+    pub(super) fn push(&mut self, data_octets: usize, ttl: u32, data: RData) -> bool {
+        match self.room.checked_sub(self.owner_octets + RECORD_OCTETS + data_octets) {
             Some(room) => {
                 self.room = room;
                 self.answer.answers.push(Record::from_rdata(self.question.name.clone(), ttl, data));
@@ -340,11 +377,14 @@ pub(super) struct Maker<'a> {
     service: &'a ServiceAnswers,
     service_name: Name,
     pick: Pick,
+    /// Octets of the question's name where it ends another.
+    question_octets: usize,
 }
 
 impl<'a> Maker<'a> {
     pub(super) fn new(zone: &Zone, question: &'a Question<'a>, service: &'a ServiceAnswers, pick: Pick) -> Self {
-        Self { question, service, service_name: zone.service_name(service), pick }
+        let service_name = zone.service_name(service);
+        Self { question, service, service_name, pick, question_octets: POINTER_OCTETS }
     }
 
     fn target(&self, instance: &Instance) -> Name {
@@ -377,13 +417,24 @@ impl<'a> Maker<'a> {
             // Without metadata it is one empty string (RFC 6763 §6.1).
             Kind::Txt if registration.meta.is_empty() => 1,
             Kind::Txt => registration.meta.iter().map(|(key, value)| 1 + key.len() + 1 + value.len()).sum(),
-            Kind::Ptr => 1 + instance.id.as_str().len() + POINTER_OCTETS,
+            Kind::Ptr => 1 + instance.id.as_str().len() + self.question_octets,
             Kind::Https => {
                 let alpn: usize = alpn_of(&registration.meta).iter().map(|id| 1 + id.len()).sum();
                 let hints = registration.addresses.iter().map(|address| 4 + address_octets(address)).sum::<usize>();
                 2 + self.target_octets(instance) + (4 + alpn) + (4 + 2) + hints
             }
         }
+    }
+
+    /// Octets of the data of all records of a kind.
+    fn octets_of_all(&self, kind: Kind, totals: &Totals) -> usize {
+        let each = match kind {
+            Kind::A => return 4 * totals.count,
+            Kind::Aaaa => return 16 * totals.count,
+            Kind::Ptr => 1 + self.question_octets,
+            Kind::Srv | Kind::Txt | Kind::Https => 6 + 1 + wire_octets(&self.service_name),
+        };
+        each * totals.count + totals.id_octets
     }
 
     /// The data of an instance's record; the instance is one that has a record of the kind.
@@ -436,11 +487,6 @@ enum Distinct<'i> {
 fn alpn_of(meta: &Meta) -> Vec<String> {
     let alpn = meta.iter().find(|(key, _)| key.eq_ignore_ascii_case("alpn")).map_or("", |(_, value)| value);
     alpn.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
-}
-
-/// Octets of a name without compression, with the root label.
-pub(super) fn wire_octets(name: &Name) -> usize {
-    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
 fn address_octets(address: IpAddr) -> usize {

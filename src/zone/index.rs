@@ -23,6 +23,19 @@ impl Node {
     }
 }
 
+/// How counts of a [`Node`] change.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    transports: [i32; 2],
+    below: i32,
+}
+
+impl Counts {
+    fn map(self, part: impl Fn(i32) -> i32) -> Self {
+        Self { transports: self.transports.map(&part), below: part(self.below) }
+    }
+}
+
 /// Keys are lower-case wire names relative to the zone. The hash is seeded, because names come from the network.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -54,21 +67,27 @@ impl Index {
     /// Only one thread may do so at a time.
     pub(super) fn replace(&self, key: &[u8], before: Option<&ServiceAnswers>, after: Option<Arc<ServiceAnswers>>) {
         let knows = |service: Option<&ServiceAnswers>, transport| service.is_some_and(|s| s.knows(transport));
-        let mut transports = [0i32; 2];
+        let mut counts = Counts { transports: [0; 2], below: i32::from(after.is_some()) - i32::from(before.is_some()) };
         for transport in Transport::ALL {
-            transports[transport as usize] =
+            counts.transports[transport as usize] =
                 i32::from(knows(after.as_deref(), transport)) - i32::from(knows(before, transport));
         }
-        let below = i32::from(after.is_some()) - i32::from(before.is_some());
+        // What lies above a name exists no later than the name and no shorter: a group that is denied while a service of
+        // it exists would take the service along (RFC 8020).
+        self.count_above(key, counts.map(|difference| difference.max(0)));
         self.update(key, |node| node.service = after);
+        self.count_above(key, counts.map(|difference| difference.min(0)));
+    }
 
+    /// Adds to the counts of the names above a key.
+    fn count_above(&self, key: &[u8], counts: Counts) {
         let (mut above, mut direct) = (key, true);
-        while !above.is_empty() && (below != 0 || (direct && transports != [0; 2])) {
+        while !above.is_empty() && (counts.below != 0 || (direct && counts.transports != [0; 2])) {
             above = parent_key(above);
             self.update(above, |node| {
-                node.below = node.below.saturating_add_signed(below);
+                node.below = node.below.saturating_add_signed(counts.below);
                 if direct {
-                    for (count, difference) in node.transports.iter_mut().zip(transports) {
+                    for (count, difference) in node.transports.iter_mut().zip(counts.transports) {
                         *count = count.saturating_add_signed(difference);
                     }
                 }

@@ -7,6 +7,8 @@
 //!                                                       ─▶ brief: extended error; explain: Explanation
 //! ```
 //!
+//! Zone files come before both: what they say of a name is decided in `statics`, and is filled and explained the same.
+//!
 //! Readers take no lock and wait for nobody; a change of one instance replaces the answers of its service and touches
 //! no other. Names of instances, tags and ports are not entries of the index: they are found through their service,
 //! one label to the right.
@@ -19,23 +21,32 @@ mod order;
 mod publish;
 mod reverse;
 mod service;
-// What is said of it.
+mod statics;
+// What is asked, and what is said of it.
 mod brief;
 mod decide;
 mod explain;
 mod fill;
+mod kind;
 mod near;
 mod owner;
+mod question;
+mod said;
 mod text;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use arc_swap::ArcSwap;
 use hickory_proto::rr::Name;
+use parking_lot::Mutex;
 
-pub use decide::{Answer, Decision, Detail, ExtendedError, Question};
 pub use explain::{Explanation, Judged};
 pub use publish::Publisher;
+pub use question::{Answer, Detail, ExtendedError, Question};
+pub use said::Decision;
+pub use statics::{Reloader, Statics, ZoneFileError};
 pub use text::record_text;
 
 use crate::model::{Ttl, ZoneName};
@@ -73,6 +84,10 @@ pub struct Zone {
     browse: Browse,
     reverse: Reverse,
     searches: Searches,
+    /// What zone files say.
+    statics: ArcSwap<Statics>,
+    /// Live names that are known not to answer because of a file.
+    shadowed: Mutex<HashSet<String>>,
     /// Grows by one with each change of content (RFC 1982).
     serial: AtomicU32,
     loaded: AtomicBool,
@@ -80,8 +95,7 @@ pub struct Zone {
 
 impl Zone {
     fn new(settings: Settings) -> Self {
-        let origin = Name::from_labels(settings.name.labels().map(str::as_bytes))
-            .expect("a zone name is a valid name of at most 200 octets");
+        let origin = statics::live_name(&settings.name);
         Self {
             wire_origin: WireName::lower(&origin),
             origin,
@@ -89,6 +103,8 @@ impl Zone {
             browse: Browse::default(),
             reverse: Reverse::new(&settings.reverse),
             searches: Searches::default(),
+            statics: ArcSwap::default(),
+            shadowed: Mutex::default(),
             serial: AtomicU32::new(settings.serial),
             loaded: AtomicBool::new(false),
             settings,

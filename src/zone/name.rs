@@ -33,8 +33,14 @@ impl WireName {
         wire
     }
 
+    /// How many labels it has, without the root label.
     pub(super) fn labels(&self) -> usize {
         self.labels
+    }
+
+    /// Its wire form without the root label.
+    pub(super) fn whole(&self) -> &[u8] {
+        self.span(0, self.labels)
     }
 
     /// One label's text, counted from the left.
@@ -67,6 +73,11 @@ pub(super) fn wire_key(dotted: &str) -> Vec<u8> {
 /// The key of the owner name one label to the right; empty at the apex.
 pub(super) fn parent_key(key: &[u8]) -> &[u8] {
     key.first().and_then(|length| key.get(1 + usize::from(*length)..)).unwrap_or_default()
+}
+
+/// Octets of a name without compression, with the root label.
+pub(super) fn wire_octets(name: &Name) -> usize {
+    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
 #[cfg(test)]

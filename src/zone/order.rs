@@ -23,7 +23,10 @@ pub(super) enum Start {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
     places: Box<[u32]>,
-    members: usize,
+    /// Members without a place, because they weigh nothing while others do: they come after all others (RFC 2782).
+    last: Box<[u32]>,
+    /// Members that may have several places; 0 when each has one.
+    repeated: usize,
 }
 
 /// A number that spreads well and is the same on every node and after every restart.
@@ -46,7 +49,7 @@ pub(super) fn client_hash(client: IpAddr) -> u32 {
 }
 
 impl Order {
-    /// The order of members by weight and name. A weight of 0 counts as a hundredth of the mean, but never as nothing.
+    /// The order of members by weight and name.
     pub(super) fn new<'a>(members: impl ExactSizeIterator<Item = (u16, &'a [u8])> + Clone) -> Self {
         let count = members.len();
         let mut weights = members.clone().map(|(weight, _)| weight);
@@ -54,19 +57,26 @@ impl Order {
         if weights.all(|weight| Some(weight) == first) {
             let mut places: Vec<(u32, u32)> = members.zip(0..).map(|((_, name), n)| (spread(name), n)).collect();
             places.sort_unstable();
-            return Self { places: places.into_iter().map(|(_, member)| member).collect(), members: count };
+            let places = places.into_iter().map(|(_, member)| member).collect();
+            return Self { places, last: Box::default(), repeated: 0 };
         }
         let total: f64 = members.clone().map(|(weight, _)| f64::from(weight)).sum();
         let places_in_all = (count * PLACES_PER_MEMBER).max(64) as f64;
         let mut places: Vec<(u32, u32)> = Vec::with_capacity(places_in_all as usize + count);
+        let mut last = Vec::new();
         for ((weight, name), member) in members.zip(0..) {
+            if weight == 0 {
+                last.push(member);
+                continue;
+            }
             let own = (f64::from(weight) / total * places_in_all).round().max(1.0) as u32;
             // Evenly spread around the whole, from a start of its own, so that nobody's places stand in a row.
             let (phase, step) = (spread(name), u32::MAX / own);
             places.extend((0..own).map(|n| (phase.wrapping_add(n.wrapping_mul(step)), member)));
         }
         places.sort_unstable();
-        Self { places: places.into_iter().map(|(_, member)| member).collect(), members: count }
+        let places = places.into_iter().map(|(_, member)| member).collect();
+        Self { places, last: last.into(), repeated: count }
     }
 
     /// The members from a start on, each once.
@@ -76,14 +86,14 @@ impl Order {
             Start::Turn(turn) => turn.checked_rem(length).unwrap_or(0),
             Start::Client(hash) => ((u64::from(hash) * length as u64) >> 32) as usize,
         };
-        let repeats = length > self.members;
-        let mut seen = vec![false; if repeats { self.members } else { 0 }];
+        let mut seen = vec![false; self.repeated];
         let (after, before) = (&self.places[first..], &self.places[..first]);
-        after
+        let placed = after
             .iter()
             .chain(before)
             .map(|member| *member as usize)
-            .filter(move |member| !repeats || !std::mem::replace(&mut seen[*member], true))
+            .filter(move |member| self.repeated == 0 || !std::mem::replace(&mut seen[*member], true));
+        placed.chain(self.last.iter().map(|member| *member as usize))
     }
 }
 
@@ -129,6 +139,15 @@ mod tests {
             let wanted = f64::from(*weight) / 100.0;
             assert!((by_turn - wanted).abs() < 0.02, "turns: {by_turn} for {wanted}");
             assert!((by_client - wanted).abs() < 0.04, "clients: {by_client} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn who_weighs_nothing_comes_last() {
+        let order = order(&[0, 5, 0, 1]);
+        for turn in 0..order.places.len() {
+            let walk: Vec<usize> = order.walk(Start::Turn(turn)).collect();
+            assert_eq!(walk[2..], [0, 2], "{walk:?}");
         }
     }
 

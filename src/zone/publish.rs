@@ -46,6 +46,9 @@ impl Publisher {
         self.zone.reverse.follow(before, after.as_ref());
         // The instances are replaced also when no record changed, so that explanations stay true.
         self.zone.index.replace(&key, before, after.map(Arc::new));
+        if let Some(service) = service {
+            self.zone.tell_shadowed(service);
+        }
         if changed {
             self.zone.serial.fetch_add(1, Ordering::Relaxed);
         }

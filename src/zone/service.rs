@@ -1,8 +1,11 @@
 //! The answers of one service: immutable, made anew when an instance of it changes.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::kind::{Kind, Pick};
 use super::order::Order;
 use crate::model::{Instance, ServiceName, Transport, Ttl};
 use crate::registry::Service;
@@ -15,6 +18,35 @@ struct Group {
     order: Order,
 }
 
+/// What all records of a kind come to, so that an answer need not look at every instance to know whether it fits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    /// Records.
+    pub(super) count: usize,
+    /// Octets of the ids of the instances they come from.
+    pub(super) id_octets: usize,
+    /// The smallest TTL that any of the instances, or the service, asks for.
+    asked: Option<Ttl>,
+    /// Whether one of them asks for none.
+    unasked: bool,
+}
+
+impl Totals {
+    fn add(&mut self, instance: &Instance, of_service: Option<Ttl>) {
+        self.count += 1;
+        self.id_octets += instance.id.as_str().len();
+        match instance.registration.ttl.or(of_service) {
+            Some(ttl) => self.asked = Some(self.asked.map_or(ttl, |asked| asked.min(ttl))),
+            None => self.unasked = true,
+        }
+    }
+
+    /// The one TTL of the RRset (RFC 2181 §5.2).
+    pub(super) fn ttl(&self, default: Ttl) -> Ttl {
+        self.asked.map_or(default, |asked| if self.unasked { asked.min(default) } else { asked })
+    }
+}
+
 /// What one service answers. Holds the instances themselves and positions into them, nothing twice.
 #[derive(Debug)]
 pub(super) struct ServiceAnswers {
@@ -23,6 +55,12 @@ pub(super) struct ServiceAnswers {
     answered: Box<[u32]>,
     /// By priority, the lowest value first.
     groups: Box<[Group]>,
+    /// Of SRV, and of A and AAAA of the preferred.
+    services: Totals,
+    v4: Totals,
+    v6: Totals,
+    /// The transport of all answered instances, when they share one.
+    transport: Option<Transport>,
 }
 
 impl ServiceAnswers {
@@ -39,7 +77,33 @@ impl ServiceAnswers {
                 Order::new(members.iter().map(|i| (of(*i).weight, instances[*i as usize].id.as_str().as_bytes())));
             groups.push(Group { members: start..start + members.len(), order });
         }
-        Self { answered: answered.into(), groups: groups.into(), service }
+        let of_service = service.settings().and_then(|settings| settings.ttl);
+        let (mut services, mut v4, mut v6) = (Totals::default(), Totals::default(), Totals::default());
+        let mut seen: HashSet<IpAddr, foldhash::fast::RandomState> = HashSet::default();
+        let preferred = groups.first().map_or(0, |group| group.members.len());
+        for (place, position) in answered.iter().enumerate() {
+            let instance = &instances[*position as usize];
+            services.add(instance, of_service);
+            for address in instance.registration.addresses.iter().filter(|_| place < preferred) {
+                let totals = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+                if seen.insert(address) {
+                    totals.add(instance, of_service);
+                } else {
+                    // The same record once more: only its TTL counts.
+                    let once = *totals;
+                    totals.add(instance, of_service);
+                    (totals.count, totals.id_octets) = (once.count, once.id_octets);
+                }
+            }
+        }
+        let mut transports = answered.iter().map(|i| of(*i).protocol);
+        let first = transports.next();
+        let transport = first.filter(|first| transports.all(|other| other == *first));
+        Self { answered: answered.into(), groups: groups.into(), services, v4, v6, transport, service }
+    }
+
+    pub(super) fn service(&self) -> &Service {
+        &self.service
     }
 
     pub(super) fn name(&self) -> &ServiceName {
@@ -69,6 +133,41 @@ impl ServiceAnswers {
     /// The instances in answers, by priority, then id.
     pub(super) fn answered(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> + Clone {
         (0..self.answered.len()).map(|place| self.at(place))
+    }
+
+    /// What all records of a kind come to at a name that selects all answered instances; `None` where that is not
+    /// counted, or the name selects only some.
+    pub(super) fn totals(&self, pick: &Pick, kind: Kind) -> Option<&Totals> {
+        let all = match pick {
+            Pick::All => true,
+            Pick::Transport(transport) => self.transport == Some(*transport),
+            Pick::Tag(_) | Pick::Port(..) | Pick::One => false,
+        };
+        let totals = match kind {
+            Kind::A => &self.v4,
+            Kind::Aaaa => &self.v6,
+            Kind::Srv | Kind::Ptr => &self.services,
+            Kind::Txt | Kind::Https => return None,
+        };
+        all.then_some(totals)
+    }
+
+    /// The answered instances that records of a kind come from: for addresses only those with the lowest priority value
+    /// that has any, because a client that knows addresses alone cannot tell first choices from last ones.
+    pub(super) fn selected<'a>(
+        &'a self,
+        pick: &'a Pick,
+        kind: Kind,
+    ) -> impl Iterator<Item = &'a Arc<Instance>> + Clone {
+        let lowest = match kind {
+            Kind::A | Kind::Aaaa => {
+                self.answered().find(|instance| pick.takes(instance)).map(|i| i.registration.priority)
+            }
+            _ => None,
+        };
+        self.answered().filter(move |instance| {
+            pick.takes(instance) && lowest.is_none_or(|lowest| instance.registration.priority == lowest)
+        })
     }
 
     /// The answered instances of each priority value, lowest first: their places, and the order among them.

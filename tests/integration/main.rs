@@ -4,6 +4,7 @@
 
 mod examples;
 mod explain;
+mod forward;
 mod http;
 mod layers;
 mod process;
@@ -13,3 +14,4 @@ mod store;
 mod support;
 mod system;
 mod wire;
+mod zone;

@@ -42,6 +42,65 @@ fn http_beyond_loopback_needs_to_be_meant() {
 }
 
 #[test]
+fn a_server_that_would_ask_itself_does_not_start() {
+    // A port that was free a moment ago; listening on it is what makes its address our own.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = refusal(&["serve", "--memory", "--http=127.0.0.1:0", "--dns", &address, "--forward", &address]);
+    assert!(output.lines().count() == 1 && output.contains(&format!("{address} is this server")), "{output}");
+}
+
+#[test]
+fn zone_files_are_served_and_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("svc.internal.zone");
+    // As an editor does: never half a file.
+    let write = |text: &str| {
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+    };
+    write("$TTL 1h\nhost A 10.0.0.1\n");
+    let zones = format!("--zones={}", folder.path().display());
+    let words = ["serve", "--memory", "--dns=127.0.0.1:0", "--http=127.0.0.1:0", &zones];
+    let server = Server::launch(Command::new(ROLLCALL).args(words));
+    let address = || server.ask("host.svc.internal.", RecordType::A).answers.first().map(|a| a.data.to_string());
+    let becomes = |expected: Option<&str>| {
+        until(&format!("the host's address becomes {expected:?}"), || match address() {
+            found if found.as_deref() == expected => Ok(()),
+            found => Err(format!("{found:?}; the server said:\n{}", server.output())),
+        });
+    };
+    becomes(Some("10.0.0.1"));
+    write("$TTL 1h\nhost A 10.0.0.2\n");
+    becomes(Some("10.0.0.2"));
+
+    server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));
+    write("$TTL 1h\nhost A 10.0.0.3\nweb A 10.0.0.3\ni1.web A 10.0.0.3\n");
+    becomes(Some("10.0.0.3"));
+    let output = server.output();
+    for name in ["web", "i1.web"] {
+        let told = format!("the service's name {name} does not answer: it is a static name (");
+        assert_eq!(output.matches(&told).count(), 1, "{output}");
+    }
+
+    write("$TTL 1h\n\nhost A 10.0.0\n");
+    server.signal(Signal::SIGHUP);
+    until("the log tells of the bad file", || {
+        let output = server.output();
+        if output.contains("svc.internal.zone, line 3: 10.0.0 is no IPv4 address") { Ok(()) } else { Err(output) }
+    });
+    becomes(Some("10.0.0.3"));
+    for command in [&words[..], &["check-config", "--memory", &zones]] {
+        let output = refusal(command);
+        assert!(output.lines().count() == 1 && output.contains("zone, line 3: 10.0.0 is no IPv4"), "{output}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    server.signal(Signal::SIGHUP);
+    becomes(None);
+    server.stop();
+}
+
+#[test]
 fn a_service_manager_ends_it_in_order() {
     let server = Server::start();
     server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));

@@ -8,6 +8,8 @@
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
 //! advance 5s
+//! zone-file svc.internal.zone                       its text indented below; `=> why it is refused`
+//! no-zone-file svc.internal.zone
 //! ask web.svc.internal. A [tcp] [noedns] [edns=512] [CH] [from 10.1.2.3]
 //!   NOERROR aa                                      rcode and flags (aa tc ra)
 //!   ede 0 web: 3 registered, 0 passing*             extended error, `*` is anything; `ede none`; or not looked at
@@ -43,6 +45,11 @@ struct Step {
 fn steps(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (number, line) in text.lines().enumerate() {
+        let in_file = steps.last().is_some_and(|step| step.line.starts_with("zone-file "));
+        if let Some(line) = line.strip_prefix("  ").filter(|_| in_file) {
+            steps.last_mut().expect("a step").below.push(line.to_owned());
+            continue;
+        }
         let line = line.split(" #").next().unwrap().trim_end();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -125,6 +132,12 @@ impl Player {
                 let duration: rollcall::model::Duration = word.parse().unwrap();
                 self.world.advance(duration.std()).await;
             }
+            "zone-file" => {
+                let refused = self.world.zone_file(word, Some(&format!("{}\n", step.below.join("\n"))));
+                let expected: Vec<&str> = rest.strip_prefix("=> ").into_iter().collect();
+                assert_eq!(refused, expected);
+            }
+            "no-zone-file" => assert!(self.world.zone_file(word, None).is_empty()),
             "ask" => self.ask(&Asking::parse(&format!("{word} {rest}")), &step.below).await,
             "ask-many" => self.ask_many(word.parse().expect("how often"), rest, &step.below).await,
             verb => panic!("no such step: {verb}"),

@@ -7,6 +7,7 @@ use rollcall::model::{
     Addresses, Health, InstanceId, Label, Meta, Registration, Revision, ServiceName, ServiceSettings, State, Transport,
     Ttl,
 };
+use rollcall::model::{Instance, Timestamp};
 use rollcall::registry::{
     Amendment, Cause, Change, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register,
     Registry, Scope,
@@ -44,6 +45,24 @@ fn registration(last: u8) -> Registration {
         evict_after: None,
         generation: None,
         shared_address: false,
+    }
+}
+
+/// An instance as it is after its first registration.
+pub(crate) fn instance(name: &str, instance: &str) -> Instance {
+    let at = Timestamp::from_millis(0);
+    Instance {
+        service: service(name),
+        id: id(instance),
+        registration: registration(1),
+        amended_from: None,
+        lease: None,
+        state: State::Up,
+        checks: Box::default(),
+        health_since: at,
+        registered_at: at,
+        revision: Revision(1),
+        epoch: Revision(1),
     }
 }
 

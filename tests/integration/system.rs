@@ -11,7 +11,7 @@ use crate::support::dig::{self, Reply};
 use crate::support::has_programs;
 use crate::support::namespace::Namespace;
 use crate::support::program::Program;
-use crate::support::server::Server;
+use crate::support::server::{ROLLCALL, Server};
 use crate::support::wait::until;
 
 const NETWORK: &str = "root and iproute2";
@@ -159,6 +159,92 @@ fn a_search_domain_makes_the_short_name_enough() {
     server.stop();
 }
 
+/// Instances of the upstream's `big`: more than fit in 1,232 octets.
+const BIG: usize = 80;
+
+/// A name server of others: `www.example.org` and a name with too many addresses for a datagram.
+fn upstream(namespace: &Namespace, dns: &str) -> Server {
+    let words = ["serve", "--memory", "--http=127.0.0.1:0", "--zone=example.org", "--dns", dns];
+    let upstream = Server::launch(namespace.command(ROLLCALL).args(words));
+    namespace.rollcall(&upstream, &["register", "www", "--id=i1", "--address=192.0.2.7", "--port=80"]);
+    for number in 0..BIG {
+        let (id, address) = (format!("--id=i{number}"), format!("--address=192.0.2.{number}"));
+        namespace.rollcall(&upstream, &["register", "big", &id, &address, "--port=80"]);
+    }
+    upstream
+}
+
+#[test]
+fn a_host_that_asks_nobody_else_finds_every_name() {
+    if !has_programs("root, iproute2 and dig") {
+        return;
+    }
+    let namespace = Namespace::new("nameserver 127.0.0.1\n");
+    let upstream = upstream(&namespace, "127.0.0.2:53");
+    let words = ["serve", "--memory", "--http=127.0.0.1:0", "--dns=127.0.0.1:53", "--forward=127.0.0.2"];
+    let server = Server::launch(namespace.command(ROLLCALL).args(words));
+    namespace.rollcall(&server, &["register", "web", "--id=i1", "--address=10.0.0.7", "--port=80"]);
+
+    let found = |address: &str, name: &str| (Some(0), vec![format!("{address} {name}")]);
+    assert_eq!(namespace.getent(&["hosts", "web.svc.internal"]), found("10.0.0.7", "web.svc.internal"));
+    assert_eq!(namespace.getent(&["hosts", "www.example.org"]), found("192.0.2.7", "www.example.org"));
+    assert_eq!(namespace.getent(&["hosts", "nope.example.org"]), (Some(2), vec![]));
+    assert_eq!(namespace.getent(&["hosts", "nope.svc.internal"]), (Some(2), vec![]));
+    // Too much for a datagram, from the upstream to us and from us to the resolver.
+    let (code, lines) = namespace.getent(&["ahosts", "big.example.org"]);
+    let addresses: std::collections::BTreeSet<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!((code, addresses.len()), (Some(0), BIG));
+
+    let ask = |words: &[&str]| {
+        let mut dig = namespace.command("dig");
+        dig.arg("-r");
+        dig::ask(dig, address("127.0.0.1:53"), words)
+    };
+    for transport in ["+notcp", "+tcp"] {
+        let reply = ask(&[transport, "www.example.org"]);
+        reply.assert_data(&["192.0.2.7"]);
+        assert!(reply.has_flag("ra") && !reply.has_flag("aa"), "{}", reply.text);
+        let reply = ask(&[transport, "nope.example.org"]);
+        assert_eq!((reply.status.as_str(), reply.authority.len()), ("NXDOMAIN", 1), "{}", reply.text);
+        let own = ask(&[transport, "web.svc.internal"]);
+        own.assert_data(&["10.0.0.7"]);
+        assert!(own.has_flag("ra") && own.has_flag("aa"), "{}", own.text);
+    }
+    let cut = ask(&["+ignore", "big.example.org"]);
+    assert!(cut.has_flag("tc") && (1..BIG).contains(&cut.answer.len()), "{}", cut.text);
+    let whole = ask(&["big.example.org"]);
+    assert!(whole.text.contains("retrying in TCP mode") && whole.answer.len() == BIG, "{}", whole.text);
+
+    upstream.stop();
+    let reply = ask(&["+timeout=10", "other.example.org"]);
+    assert_eq!(reply.status, "SERVFAIL", "{}", reply.text);
+    assert!(reply.text.contains("EDE: 23"), "{}", reply.text);
+    server.stop();
+}
+
+#[test]
+fn the_name_servers_of_the_system_are_asked_but_for_ourselves() {
+    if !has_programs(NETWORK) {
+        return;
+    }
+    let namespace = Namespace::new("nameserver 127.0.0.1\nnameserver 127.0.0.2\n");
+    let upstream = upstream(&namespace, "127.0.0.2:53");
+    let words = ["serve", "--memory", "--http=127.0.0.1:0", "--dns=127.0.0.1:53", "--forward=system"];
+    let server = Server::launch(namespace.command(ROLLCALL).args(words));
+    let found = (Some(0), vec!["192.0.2.7 www.example.org".to_owned()]);
+    assert_eq!(namespace.getent(&["hosts", "www.example.org"]), found);
+    upstream.stop();
+    server.stop();
+
+    let alone = Namespace::new("nameserver 127.0.0.1\n");
+    let (code, output) = Program::start(alone.command(ROLLCALL).args(words)).ended();
+    assert_eq!(code, Some(2), "{output}");
+    assert!(
+        output.lines().count() == 1 && output.contains("/etc/resolv.conf names no server but this one"),
+        "{output}"
+    );
+}
+
 /// Asks a cache that forwards the zone for what is there and what is not.
 fn assert_forwards(namespace: &Namespace, server: &Server, cache: SocketAddr) {
     namespace.rollcall(server, &["register", "web", "--id=i1", "--address=10.0.0.7", "--port=8080"]);
@@ -275,6 +361,35 @@ fn a_wildcard_answers_from_the_address_that_was_asked() {
             .map_err(|problem| format!("{problem}\nthe server said:\n{}", server.output()))
     });
     reply.assert_data(&["10.0.0.7"]);
+    server.stop();
+}
+
+#[test]
+fn dig_is_content_with_the_example_zone_file() {
+    if !has_programs("dig") {
+        return;
+    }
+    let zones = concat!("--zones=", env!("CARGO_MANIFEST_DIR"), "/zones");
+    let server = Server::launch(Command::new(ROLLCALL).args([
+        "serve",
+        "--memory",
+        "--dns=127.0.0.1:0",
+        "--http=127.0.0.1:0",
+        zones,
+    ]));
+    let ask = |words: &[&str]| dig::ask(dig(), server.dns, words);
+    let soa = ask(&["svc.internal", "SOA"]);
+    soa.assert_data(&["ns1.svc.internal. hostmaster.svc.internal. 1 3600 600 86400 5"]);
+    for options in [&[][..], &["+tcp"], &["+noedns"]] {
+        let router = ask(&[options, &["router.svc.internal", "AAAA"]].concat());
+        router.assert_data(&["gateway.svc.internal.", "fd00::1"]);
+        assert!(router.has_flag("aa"), "{}", router.text);
+        let postgres = ask(&[options, &["_postgres._tcp.svc.internal", "SRV"]].concat());
+        assert_eq!((postgres.answer.len(), postgres.additional.len()), (2, 2), "{}", postgres.text);
+        let delegation = ask(&[options, &["+norec", "anything.lab.svc.internal", "A"]].concat());
+        assert!(!delegation.has_flag("aa") && delegation.answer.is_empty(), "{}", delegation.text);
+        assert_eq!((delegation.authority.len(), delegation.additional.len()), (2, 2), "{}", delegation.text);
+    }
     server.stop();
 }
 

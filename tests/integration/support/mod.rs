@@ -5,6 +5,7 @@ pub(crate) mod dig;
 pub(crate) mod namespace;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod upstream;
 pub(crate) mod wait;
 pub(crate) mod world;
 

@@ -10,7 +10,7 @@ use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::model::{Health, ServiceName, Ttl, ZoneName};
-use rollcall::registry::{Command, Limits, Observation};
+use rollcall::registry::{Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
 use rollcall::{api, dns, replica, store, view, zone};
@@ -23,7 +23,7 @@ pub(crate) const CLIENT: &str = "192.0.2.1:40000";
 /// What a world sends over UDP at most.
 pub(crate) const UDP_PAYLOAD: u16 = 1232;
 
-pub(crate) fn limits(zone: &ZoneName) -> Limits {
+pub(crate) fn limits(zone: &ZoneName, reserved: Reserved) -> Limits {
     Limits {
         instances_per_service: 1000,
         instances: 10_000,
@@ -31,7 +31,7 @@ pub(crate) fn limits(zone: &ZoneName) -> Limits {
         remembered_names: 100,
         configured: 100,
         zone_octets: zone.wire_octets(),
-        reserved: [zone::NAME_SERVER.parse::<ServiceName>().unwrap()].into(),
+        reserved,
     }
 }
 
@@ -47,14 +47,19 @@ pub(crate) fn answering(udp_payload: u16) -> dns::HandlerSettings {
 }
 
 pub(crate) fn store_settings() -> store::Settings {
+    store_settings_with(Reserved::by(|name| (name == zone::NAME_SERVER).then(|| "a host".to_owned())))
+}
+
+fn store_settings_with(reserved: Reserved) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
-    store::Settings { limits: limits(&zone), name_memory: Duration::from_secs(3600) }
+    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600) }
 }
 
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) view: ViewReader,
     pub(crate) zone: Arc<zone::Zone>,
+    pub(crate) zone_files: tempfile::TempDir,
     pub(crate) handler: dns::Handler,
     pub(crate) api: Router,
 }
@@ -75,7 +80,6 @@ impl World {
     /// A world whose answers hold no more than a load.
     pub(crate) async fn under(load: api::Load) -> Self {
         let zone: ZoneName = "svc.internal".parse().unwrap();
-        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings()));
         let mut metrics = prometheus_client::registry::Registry::default();
         let publisher = zone::Publisher::new(zone::Settings {
             name: zone.clone(),
@@ -85,6 +89,11 @@ impl World {
             serial: 1,
         });
         let live = publisher.zone();
+        let reserved = Reserved::by({
+            let live = live.clone();
+            move |name| live.reserved(name)
+        });
+        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings_with(reserved)));
         let (writer, reader) = view::channel();
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
         let context = api::Context {
@@ -105,11 +114,26 @@ impl World {
             store,
             view: reader,
             zone: live.clone(),
+            zone_files: tempfile::tempdir().unwrap(),
             handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
         };
         world.view.loaded().await;
         world
+    }
+
+    /// Writes a zone file, or takes it away, and has all of them read anew. What cannot be served is returned.
+    pub(crate) fn zone_file(&self, name: &str, text: Option<&str>) -> Vec<String> {
+        let path = self.zone_files.path().join(name);
+        match text {
+            Some(text) => std::fs::write(path, text).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        let live: ZoneName = "svc.internal".parse().unwrap();
+        let (statics, errors) = self.zone.statics().reload(self.zone_files.path(), &live);
+        self.zone.replace_statics(statics);
+        let folder = format!("{}/", self.zone_files.path().display());
+        errors.iter().map(|error| error.to_string().replace(&folder, "")).collect()
     }
 
     /// Lets time pass, and all come about that is due then: what has lapsed is out of the store, the zone and the view.
