@@ -243,7 +243,7 @@ impl Daemon {
             started,
             pins: api::Pins::default(),
         };
-        let router = api::router(Arc::new(context));
+        let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));
         let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));
 
         reader.loaded().await;

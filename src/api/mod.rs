@@ -9,6 +9,7 @@
 
 // Serving: connections, limits that hold for every request.
 mod guard;
+mod metrics;
 mod serve;
 // What comes in.
 mod check;
@@ -35,6 +36,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 
+pub use metrics::counted;
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
 
