@@ -16,7 +16,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 
 use super::problem::Problem;
-use crate::model::{InstanceId, Revision, ServiceName};
+use crate::model::{InstanceId, Revision, ServiceName, ZoneName};
 use crate::registry::Precondition;
 
 /// How long a body may take to arrive.
@@ -239,6 +239,20 @@ impl Params {
 /// The name of a service in a path or parameter.
 pub(super) fn service_name(text: &str) -> Result<ServiceName, Problem> {
     text.parse().map_err(|error| Problem::invalid_name("service", &error))
+}
+
+/// The name of a service that something is to be registered or set for; one with the zone's name at its end is its name
+/// in DNS, taken for that of the service.
+pub(super) fn new_service_name(text: &str, zone: &ZoneName) -> Result<ServiceName, Problem> {
+    let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    match lower.strip_suffix(zone.as_str()) {
+        Some("") => Err(Problem::zone_in_name(zone, None)),
+        Some(rest) if rest.ends_with('.') => {
+            let meant = rest.trim_end_matches('.').parse::<ServiceName>().ok();
+            Err(Problem::zone_in_name(zone, meant.map(|meant| meant.to_string())))
+        }
+        _ => service_name(text),
+    }
 }
 
 /// The id of an instance in a path.

@@ -9,7 +9,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::extract::{Path, instance_id, json, no_body, precondition, service_name};
+use super::extract::{Path, instance_id, json, new_service_name, no_body, precondition, service_name};
 use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody, meta, state, tags, weight};
 use super::shape::{InstanceShape, LeaseShape};
@@ -62,7 +62,7 @@ pub(super) async fn register(
     Path((service, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
@@ -90,7 +90,7 @@ pub(super) async fn register_chosen(
     Path(service): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let service = service_name(&service)?;
+    let service = new_service_name(&service, &context.zone)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
         let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {

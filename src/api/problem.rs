@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::model::{LeaseId, NameError};
+use crate::model::{LeaseId, NameError, ZoneName};
 use crate::registry::Refusal;
 
 /// A request that was not carried out, and what to do about it.
@@ -117,6 +117,16 @@ impl Problem {
         let mut problem =
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
         problem.0.nearest = error.nearest().map(str::to_owned);
+        problem
+    }
+
+    /// A service is called what it is called in DNS.
+    pub(super) fn zone_in_name(zone: &ZoneName, nearest: Option<String>) -> Self {
+        let advice = nearest.as_ref().map_or_else(String::new, |nearest| format!(", so call it {nearest:?}"));
+        let detail = format!("service: DNS adds the zone, {}, to the name of a service{advice}", zone.as_str());
+        let mut problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
+        problem.0.nearest = nearest;
         problem
     }
 
