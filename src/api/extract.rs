@@ -16,6 +16,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 
 use super::problem::Problem;
+use super::wording;
 use crate::model::{InstanceId, Revision, ServiceName, ZoneName};
 use crate::registry::Precondition;
 
@@ -52,11 +53,11 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>, octets_max
         let pointer = pointer(error.path());
         // The first value at fault may stand in front of something that is no JSON at all.
         match serde_json::from_slice::<Json>(&octets) {
-            Ok(Json) => Problem::invalid(pointer, error.into_inner().to_string()),
-            Err(error) => Problem::not_json(error.to_string()),
+            Ok(Json) => wording::impossible(pointer, error.inner()),
+            Err(error) => wording::not_json(&octets, &error),
         }
     })?;
-    deserializer.end().map_err(|error| Problem::not_json(error.to_string()))?;
+    deserializer.end().map_err(|error| wording::not_json(&octets, &error))?;
     Ok(value)
 }
 

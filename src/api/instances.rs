@@ -180,7 +180,7 @@ pub(super) async fn renew(
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
         let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::lapsed(&["its own lease".into()]) } else { Problem::no_instance() });
+        return Err(if has_lapsed { Problem::lapsed_own() } else { Problem::nothing_to_renew() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;

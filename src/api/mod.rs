@@ -15,6 +15,7 @@ mod serve;
 mod check;
 mod extract;
 mod registration;
+mod wording;
 // What goes out.
 mod paging;
 mod problem;

@@ -51,6 +51,11 @@ fn presentable(text: &str) -> String {
     shown
 }
 
+/// Where there is something, for those who look around.
+const ROUTES: &str = "the API has /v1/services, /v1/services/{service}, /v1/services/{service}/settings, \
+                      /v1/services/{service}/instances/{id}, /v1/leases, /v1/explain, /v1/status, /healthz, /readyz and \
+                      /metrics; the README tells the rest";
+
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = presentable(&detail.into());
@@ -138,7 +143,7 @@ impl Problem {
 
     /// No route has this path.
     pub(super) fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", "see the API's routes")
+        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", ROUTES)
     }
 
     /// The path does not have this method.
@@ -158,6 +163,13 @@ impl Problem {
         Self::refused(&Refusal::NoInstance)
     }
 
+    /// There is no such instance to renew the lease of.
+    pub(super) fn nothing_to_renew() -> Self {
+        let mut problem = Self::no_instance();
+        problem.0.detail = "nobody is registered under this id: register again".to_owned();
+        problem
+    }
+
     /// There is no such lease to look at or revoke.
     pub(super) fn no_lease(id: &str) -> Self {
         let detail = format!("lease {} is unknown, revoked or lapsed", id.escape_default());
@@ -167,7 +179,13 @@ impl Problem {
     /// A lease that was to be renewed is not alive.
     pub(super) fn lapsed(ids: &[String]) -> Self {
         let ids = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
-        let detail = format!("not alive: {ids}; register again");
+        let detail = format!("lapsed, revoked or never granted: {ids}; register again");
+        Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
+    }
+
+    /// An instance has left because its own lease lapsed.
+    pub(super) fn lapsed_own() -> Self {
+        let detail = "the instance left when it lapsed: register again";
         Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
     }
 
@@ -209,9 +227,12 @@ impl Problem {
             Refusal::NameTooLong(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", "choose shorter names")
             }
-            Refusal::NoInstance => {
-                (StatusCode::NOT_FOUND, "no-instance", "There is no such instance", "register it first")
-            }
+            Refusal::NoInstance => (
+                StatusCode::NOT_FOUND,
+                "no-instance",
+                "There is no such instance",
+                "nobody is registered under this id: GET /v1/services/{service} lists who is",
+            ),
             Refusal::LeaseGone(_) => {
                 (StatusCode::CONFLICT, "lease-gone", "The lease is not alive", "grant another and register on that")
             }
@@ -252,7 +273,13 @@ impl Problem {
                 "delete the settings of services that are gone",
             ),
         };
-        Self::new(status, kind, title, format!("{refusal}; {advice}"))
+        // Titles say what these two are already.
+        let detail = match refusal {
+            Refusal::NoInstance => advice.to_owned(),
+            Refusal::LeaseGone(id) => format!("{id} has lapsed, was revoked or never granted; {advice}"),
+            _ => format!("{refusal}; {advice}"),
+        };
+        Self::new(status, kind, title, detail)
     }
 }
 
