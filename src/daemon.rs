@@ -251,7 +251,7 @@ impl Daemon {
             pins: api::Pins::default(),
             load: api::Load::default(),
         };
-        let router = api::router(Arc::new(context));
+        let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));
         let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
         let mut http = Part::spawn("HTTP", |signal| http.serve(router, serving, signal));
 

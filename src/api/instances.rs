@@ -9,7 +9,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::extract::{Path, instance_id, json, no_body, precondition, service_name};
+use super::extract::{Path, instance_id, json, new_service_name, no_body, precondition, service_name};
 use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody};
 use super::shape::{InstanceShape, LeaseShape};
@@ -63,7 +63,7 @@ pub(super) async fn register(
     Path((service, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
@@ -91,7 +91,7 @@ pub(super) async fn register_chosen(
     Path(service): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let service = service_name(&service)?;
+    let service = new_service_name(&service, &context.zone)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
         let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {
@@ -180,7 +180,7 @@ pub(super) async fn renew(
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
         let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::no_instance() });
+        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::nothing_to_renew() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;

@@ -10,12 +10,14 @@
 // Serving: connections, limits that hold for every request.
 mod guard;
 mod load;
+mod metrics;
 mod serve;
 // What comes in.
 mod check;
 mod extract;
 mod registration;
 mod values;
+mod wording;
 // What goes out.
 mod paging;
 mod problem;
@@ -38,6 +40,7 @@ use axum::routing::{get, post};
 use ipnet::IpNet;
 
 pub use load::Load;
+pub use metrics::counted;
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::model::{LeaseId, NameError};
+use crate::model::{LeaseId, NameError, ZoneName};
 use crate::registry::Refusal;
 use crate::store::CommitError;
 
@@ -55,6 +55,11 @@ fn presentable(text: &str) -> String {
     }
     shown
 }
+
+/// Where there is something, for those who look around.
+const ROUTES: &str = "the API has /v1/services, /v1/services/{service}, /v1/services/{service}/settings, \
+                      /v1/services/{service}/instances/{id}, /v1/leases, /v1/explain, /v1/status, /healthz, /readyz and \
+                      /metrics; the README tells the rest";
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -134,6 +139,16 @@ impl Problem {
         problem
     }
 
+    /// A service is called what it is called in DNS.
+    pub(super) fn zone_in_name(zone: &ZoneName, nearest: Option<String>) -> Self {
+        let advice = nearest.as_ref().map_or_else(String::new, |nearest| format!(", so call it {nearest:?}"));
+        let detail = format!("service: DNS adds the zone, {}, to the name of a service{advice}", zone.as_str());
+        let mut problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
+        problem.0.nearest = nearest;
+        problem
+    }
+
     /// Another site's page asked a browser to write.
     pub(super) fn foreign_origin() -> Self {
         let detail = "a browser sent this for a page of another site; writes are taken from no other origin";
@@ -149,7 +164,7 @@ impl Problem {
 
     /// No route has this path.
     pub(super) fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", "see the API's routes")
+        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", ROUTES)
     }
 
     /// The path does not have this method.
@@ -169,6 +184,13 @@ impl Problem {
         Self::refused(&Refusal::NoInstance)
     }
 
+    /// There is no such instance to renew the lease of.
+    pub(super) fn nothing_to_renew() -> Self {
+        let mut problem = Self::no_instance();
+        problem.0.detail = "nobody is registered under this id: register again".to_owned();
+        problem
+    }
+
     /// There is no such lease to look at or revoke.
     pub(super) fn no_lease(id: &str) -> Self {
         let detail = format!("lease {} is unknown, revoked or lapsed", id.escape_default());
@@ -179,14 +201,14 @@ impl Problem {
     /// detail, which is for people, may be cut.
     pub(super) fn lapsed(ids: Vec<String>) -> Self {
         let listed = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
-        let mut problem = Self::lease_gone(format!("register again; not alive: {listed}"));
+        let mut problem = Self::lease_gone(format!("register again; lapsed, revoked or never granted: {listed}"));
         problem.0.ids = ids;
         problem
     }
 
     /// The lease of the instance itself ended, and the instance with it.
     pub(super) fn own_lapsed() -> Self {
-        Self::lease_gone("the instance's own lease is not alive; register again".to_owned())
+        Self::lease_gone("the instance left when it lapsed: register again".to_owned())
     }
 
     fn lease_gone(detail: String) -> Self {
@@ -249,9 +271,12 @@ impl Problem {
             Refusal::NameTooLong(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", "choose shorter names")
             }
-            Refusal::NoInstance => {
-                (StatusCode::NOT_FOUND, "no-instance", "There is no such instance", "register it first")
-            }
+            Refusal::NoInstance => (
+                StatusCode::NOT_FOUND,
+                "no-instance",
+                "There is no such instance",
+                "nobody is registered under this id: GET /v1/services/{service} lists who is",
+            ),
             Refusal::LeaseGone(_) => {
                 (StatusCode::CONFLICT, "lease-gone", "The lease is not alive", "grant another and register on that")
             }
@@ -292,7 +317,13 @@ impl Problem {
                 "delete the settings of services that are gone",
             ),
         };
-        Self::new(status, kind, title, format!("{refusal}; {advice}"))
+        // Titles say what these two are already.
+        let detail = match refusal {
+            Refusal::NoInstance => advice.to_owned(),
+            Refusal::LeaseGone(id) => format!("{id} has lapsed, was revoked or never granted; {advice}"),
+            _ => format!("{refusal}; {advice}"),
+        };
+        Self::new(status, kind, title, detail)
     }
 }
 

@@ -78,6 +78,52 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_are_counted_with_labels_that_no_client_makes() {
+    let world = World::new().await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    let api = api::counted(world.api.clone(), &mut registry);
+    for (method, path) in
+        [("GET", "/v1/status"), ("GET", "/"), ("GET", "/nothing"), ("BREW", "/healthz"), ("PUT", WEB1)]
+    {
+        let request = Request::builder().method(method).uri(path).header("host", "x").body(Body::empty()).unwrap();
+        api.clone().oneshot(request).await.unwrap();
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let mut counts: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    counts.sort_unstable();
+    let expected = [
+        r#"http_requests_total{method="GET",status="200"} 1"#,
+        r#"http_requests_total{method="GET",status="404"} 2"#,
+        r#"http_requests_total{method="PUT",status="422"} 1"#,
+        r#"http_requests_total{method="other",status="405"} 1"#,
+    ];
+    assert_eq!(counts, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn problems_say_what_to_do_and_nothing_twice() {
+    let world = World::new().await;
+    for path in ["/", "/v1", "/v1/nothing", "/v2/services"] {
+        let reply = world.refused("GET", path, None, 404, "no-route").await;
+        assert!(reply.body["detail"].as_str().unwrap().contains("/v1/services/{service}/instances/{id}"), "{path}");
+    }
+    let renew = format!("{WEB1}/renew");
+    for (method, path, detail) in [
+        ("GET", WEB1, "nobody is registered under this id: GET /v1/services/{service} lists who is"),
+        ("DELETE", WEB1, "nobody is registered under this id: GET /v1/services/{service} lists who is"),
+        ("POST", &renew, "nobody is registered under this id: register again"),
+    ] {
+        let reply = world.refused(method, path, None, 404, "no-instance").await;
+        assert_eq!(reply.body["detail"], detail, "{method}");
+    }
+    world.put(WEB1, &json!({"port": 80, "lease_ttl": "2s"})).await;
+    world.advance(std::time::Duration::from_secs(3)).await;
+    let reply = world.refused("POST", &renew, None, 410, "lease-gone").await;
+    assert_eq!(reply.body["detail"], "the instance left when it lapsed: register again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_response_names_the_history_and_its_media_type() {
     let world = World::new().await;
     for (method, path, status) in [
