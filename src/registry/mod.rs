@@ -19,4 +19,4 @@ pub use command::{
     Amendment, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Scope,
 };
 pub use judge::{Judgement, Limits};
-pub use state::{Registry, Service};
+pub use state::{Registry, Remains, Service};
