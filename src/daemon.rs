@@ -18,10 +18,9 @@ use tokio::time::Instant;
 use crate::check::{Checker, Targets};
 use crate::config::{Config, Engine};
 use crate::dns::{Handler, HandlerSettings, Identity};
-use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
 use crate::registry::Limits;
-use crate::store::{Memory, Store};
+use crate::store::{Embedded, Memory, OpenError, Store};
 use crate::telemetry::{Metrics, log};
 use crate::{api, check, demo, dns, replica, store, view, zone};
 
@@ -32,11 +31,16 @@ const REMEMBERED_NAMES_MAX: usize = 100_000;
 /// Services with settings of their own.
 const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
+/// The least time that the store has to write what it has accepted.
+const CLOSING_MIN: Duration = Duration::from_secs(2);
+
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
 pub enum DaemonError {
     /// A socket could not be opened.
     Bind(BindError),
+    /// The registry's directory cannot be used.
+    Store(OpenError),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
@@ -47,6 +51,7 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Ended(part) => {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
@@ -147,17 +152,26 @@ impl Daemon {
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
-        let store: Arc<dyn Store> = match config.engine {
-            Engine::Memory => Arc::new(Memory::new(store_settings(&config))),
-        };
-        let publisher = zone::Publisher::new(zone::Settings {
+        let mut publisher = zone::Publisher::new(zone::Settings {
             name: config.zone.clone(),
             ttl: config.ttl,
             name_server: name_server_addresses(&config, &dns_addresses),
             reverse: config.reverse.clone(),
-            serial: (Timestamp::now().as_millis() / 1000) as u32,
+            serial: 0,
         });
         let live = publisher.zone();
+        // Before the registry, which may take seconds to load: until then every answer is SERVFAIL, and soon.
+        let listening = dns::Settings::default();
+        let answering = HandlerSettings {
+            udp_payload: config.udp_payload,
+            idle: listening.idle,
+            identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
+        };
+        let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
+        let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
+
+        let store = open_store(&config).await?;
+        publisher.start_serial(store.serial_base());
         let (writer, reader) = view::channel();
         let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
         let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
@@ -174,15 +188,6 @@ impl Daemon {
             Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
         });
         let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
-
-        let listening = dns::Settings::default();
-        let answering = HandlerSettings {
-            udp_payload: config.udp_payload,
-            idle: listening.idle,
-            identity: Identity { server_id: config.server_id.clone(), server_version: config.server_version.clone() },
-        };
-        let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
-        let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {
@@ -245,9 +250,28 @@ impl Daemon {
                 part.close(deadline).await;
             }
         }
+        // What was accepted is written, also when the grace period was used up before.
+        let closing = tokio::time::timeout_at(deadline.max(Instant::now() + CLOSING_MIN), store.close());
+        if closing.await.is_err() {
+            tracing::warn!("the store could not be closed in time; the next start checks all of it");
+        }
         replica.task.abort();
         tracing::info!("stopped");
         ended.map_or(Ok(()), |part| Err(DaemonError::Ended(part)))
+    }
+}
+
+/// Opens the engine that was asked for. Loading blocks, so it has a thread of its own.
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, DaemonError> {
+    let settings = store_settings(config);
+    let dir = match &config.engine {
+        Engine::Memory => return Ok(Arc::new(Memory::new(settings))),
+        Engine::Embedded(dir) => dir.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, settings)).await;
+    match opened {
+        Ok(opened) => Ok(Arc::new(opened.map_err(DaemonError::Store)?)),
+        Err(_) => Err(DaemonError::Ended("loading the registry")),
     }
 }
 

@@ -50,9 +50,10 @@ fn the_command_line_is_consistent() {
 #[test]
 fn serve_hands_over_a_valid_configuration() {
     assert_eq!(rollcall("serve --memory", &[]).code, ExitCode::from(42));
-    let refused = rollcall("serve", &[]);
+    assert_eq!(rollcall("serve --data /nowhere", &[]).code, ExitCode::from(42));
+    let refused = rollcall("serve --data /nowhere --ttl 2h", &[]);
     assert_eq!(refused.code, ExitCode::from(2));
-    assert!(refused.err.starts_with("rollcall: the embedded store"), "{}", refused.err);
+    assert!(refused.err.starts_with("rollcall: --ttl \"2h\""), "{}", refused.err);
 }
 
 #[test]

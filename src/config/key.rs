@@ -7,6 +7,7 @@ pub enum Key {
     Zone,
     Dns,
     Http,
+    Data,
     Memory,
     Demo,
     NsAddress,
@@ -35,10 +36,11 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Zone,
         Self::Dns,
         Self::Http,
+        Self::Data,
         Self::Memory,
         Self::Demo,
         Self::NsAddress,
@@ -62,6 +64,7 @@ impl Key {
             Self::Zone => ("zone", Takes::Text, "svc.internal"),
             Self::Dns => ("dns", Takes::List, "127.0.0.1:8600"),
             Self::Http => ("http", Takes::List, "127.0.0.1:8500"),
+            Self::Data => ("data", Takes::Text, ""),
             Self::Memory => ("memory", Takes::Switch, "false"),
             Self::Demo => ("demo", Takes::Switch, "false"),
             Self::NsAddress => ("ns_address", Takes::List, ""),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -26,7 +27,7 @@ impl Config {
             zone: spec.one(Key::Zone, str::parse::<ZoneName>)?,
             dns: listeners(spec, Key::Dns, DNS_PORT)?,
             http: listeners(spec, Key::Http, HTTP_PORT)?,
-            engine: Engine::Memory,
+            engine: if memory { Engine::Memory } else { Engine::Embedded(directory(spec)?) },
             demo,
             ns_addresses: spec.list(Key::NsAddress, ns_address)?,
             reverse: spec.list(Key::Reverse, net)?,
@@ -44,14 +45,7 @@ impl Config {
         };
         config.check_ports(spec)?;
         config.check_exposure(spec)?;
-        if memory {
-            Ok(config)
-        } else {
-            Err(ConfigError::whole(
-                "the embedded store that keeps registrations on disk is not in this version: \
-                 add --memory to keep them in memory, or --demo to look around",
-            ))
-        }
+        Ok(config)
     }
 
     /// DNS answers on TCP too, so HTTP cannot have the same port.
@@ -76,6 +70,19 @@ impl Config {
             _ => Ok(()),
         }
     }
+}
+
+/// The directory that keeps the registry.
+fn directory(spec: &Spec) -> Result<PathBuf, ConfigError> {
+    let written = spec.one(Key::Data, |text| Ok::<_, ConfigError>(PathBuf::from(text)))?;
+    let state = || spec.state_directory.clone();
+    let named = Some(written).filter(|path| !path.as_os_str().is_empty()).or_else(state);
+    named.ok_or_else(|| {
+        ConfigError::whole(
+            "there is no home directory to keep the registry in: name a directory with --data, or add --memory to keep \
+             nothing on disk",
+        )
+    })
 }
 
 fn listeners(spec: &Spec, key: Key, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {

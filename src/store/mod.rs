@@ -10,6 +10,7 @@
 
 mod clock;
 mod deadlines;
+mod embedded;
 mod group;
 mod leases;
 mod ledger;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 
 use crate::model::{Lease, LeaseId, Revision, StoreId};
 use crate::registry::{Batch, Command, Outcome, Refusal, Registry};
+pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 use std::sync::Arc;
 

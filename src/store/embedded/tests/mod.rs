@@ -1,0 +1,1 @@
+//! The file: what survives, what is refused.
