@@ -2,20 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration as StdDuration;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::time::Instant;
 
 use super::journal::Unknown;
 use super::record::{self, RecordError};
-use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, REVISION, SERIAL_BASE, SERVICES, STORE};
+use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE, SERVICES, STORE};
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId};
 use crate::registry::{Registry, Remains};
 use crate::store::local::Restored;
-
-/// From one line about the progress to the next.
-const PROGRESS: StdDuration = StdDuration::from_secs(1);
 
 /// Why what is in a database cannot be read.
 #[derive(Debug)]

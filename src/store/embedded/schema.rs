@@ -10,7 +10,11 @@
 //! `meta` holds `format` (the version of this table of tables: 1), `store` (the identity of the history), `revision`,
 //! and `serial_base`. A version that reads format 1 reads all of it; one that needs another format writes another number.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use redb::{Builder, Database, Durability, TableDefinition};
+use tokio::time::Instant;
 
 use crate::store::unix_seconds;
 
@@ -30,11 +34,20 @@ pub(super) const FORMAT_NOW: u64 = 1;
 /// Pages that are kept in memory. The registry is in memory anyway, so more would help nobody.
 const CACHE_OCTETS: usize = 64 << 20;
 
+/// From one line about the progress to the next.
+pub(super) const PROGRESS: Duration = Duration::from_secs(1);
+
 /// How files are opened.
 pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_OCTETS);
-    builder.set_repair_callback(|_| tracing::info!("the store was not closed in order; checking all of it"));
+    let told = Cell::new(Instant::now());
+    builder.set_repair_callback(move |session| {
+        if told.get().elapsed() >= PROGRESS {
+            told.set(Instant::now());
+            tracing::info!("checking the store: {:.0} %", session.progress() * 100.0);
+        }
+    });
     builder
 }
 
