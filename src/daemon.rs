@@ -160,7 +160,7 @@ impl Daemon {
             serial: 0,
         });
         let live = publisher.zone();
-        // Before the registry, which may take seconds to load: until then every answer is SERVFAIL, and soon.
+        // Both before the registry, which may take seconds to load: until then every answer is SERVFAIL or 503, and soon.
         let listening = dns::Settings::default();
         let answering = HandlerSettings {
             udp_payload: config.udp_payload,
@@ -169,6 +169,9 @@ impl Daemon {
         };
         let handler = metrics.register(|registry| Handler::new(live.clone(), answering, registry));
         let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
+
+        let gate = api::Gate::default();
+        let mut http = Part::spawn("HTTP", |signal| http.serve(gate.router(), api::Settings::default(), signal));
 
         let store = open_store(&config).await?;
         publisher.start_serial(store.serial_base());
@@ -214,10 +217,8 @@ impl Daemon {
             started,
             pins: api::Pins::default(),
         };
-        let router = api::router(Arc::new(context));
-        let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));
-
         reader.loaded().await;
+        gate.open(api::router(Arc::new(context)));
         for address in &dns_addresses {
             tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
         }

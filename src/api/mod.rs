@@ -8,6 +8,7 @@
 //! A write is answered once this node's DNS serves it. Reads come from the view and never wait.
 
 // Serving: connections, limits that hold for every request.
+mod gate;
 mod guard;
 mod serve;
 // What comes in.
@@ -32,6 +33,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 
+pub use gate::Gate;
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
 
