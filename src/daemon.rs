@@ -219,6 +219,7 @@ impl Daemon {
         };
         reader.loaded().await;
         gate.open(api::router(Arc::new(context)));
+        store.serving();
         for address in &dns_addresses {
             tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
         }

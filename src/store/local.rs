@@ -84,10 +84,10 @@ impl<J: Journal> Local<J> {
     pub(super) fn start(restored: Restored, settings: Settings, journal: J) -> Self {
         let Restored { id, serial_base, registry, leases } = restored;
         let revision = registry.revision();
-        let mut clock = LeaseClock::starting_at(Instant::now());
+        let is_new = revision == Revision::default() && leases.is_empty();
+        let now = Instant::now();
+        let mut clock = if is_new { LeaseClock::starting_at(now) } else { LeaseClock::held_at(now) };
         let ledger = Ledger::restored(settings, registry.clone(), leases, clock.now());
-        // What was restored took its time, which is nobody's.
-        let clock = LeaseClock::starting_at(Instant::now());
         let books = Books { ledger, shown: registry, log: Log::starting_at(revision), clock };
         let books = Arc::new(Mutex::new(books));
         let (orders, queue) = mpsc::channel(QUEUE_MAX);
@@ -140,6 +140,10 @@ impl<J: Journal> Store for Local<J> {
 
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch> {
         Box::new(Follower { books: self.shared.books.clone(), head: self.head.clone(), position: after })
+    }
+
+    fn serving(&self) {
+        self.shared.books.lock().clock.let_go();
     }
 
     async fn close(&self) {

@@ -124,6 +124,9 @@ pub trait Store: Send + Sync + 'static {
     /// Follows the history after a position, or from a snapshot when there is none or it is no longer kept.
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch>;
 
+    /// Everyone can renew from now on: the terms of leases that were restored begin.
+    fn serving(&self) {}
+
     /// Finishes what was accepted and lets go of files; followers see the last of it and then the end. What comes later
     /// is refused.
     async fn close(&self) {}

@@ -108,7 +108,7 @@ impl<J: Journal> Writer<J> {
             Some(down) => down.retry_at.min(tick),
             None => {
                 let books = self.books.lock();
-                books.ledger.next_due().map_or(tick, |due| books.clock.due(due).min(tick))
+                books.ledger.next_due().and_then(|due| books.clock.due(due)).map_or(tick, |due| due.min(tick))
             }
         }
     }

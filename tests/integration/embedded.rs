@@ -103,7 +103,9 @@ async fn a_restart_changes_nothing_but_the_terms_of_leases() {
     assert!(store.serial_base() > serial);
     assert_eq!((after.instances(), after.answered(), after.configured()), (2, 2, 1));
 
-    // A full term from here, not what was left of the last.
+    // A full term from when it can be renewed, not what was left of the last.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    store.serving();
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert!(store.lease(lease).is_some());
     tokio::time::sleep(Duration::from_secs(3)).await;

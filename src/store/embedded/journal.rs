@@ -1,6 +1,7 @@
 //! Writing groups.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{Database, Durability};
 
@@ -66,10 +67,13 @@ impl Journal for Redb {
             Some(database) => database,
             None => (self.reopen)()?,
         };
-        write(&database, group, &self.unknown).map_err(|error| match error {
-            redb::Error::Io(error) => format!("the disk cannot be written: {error}"),
-            error => format!("the disk cannot be written: {error}"),
-        })?;
+        let written = catch_unwind(AssertUnwindSafe(|| write(&database, group, &self.unknown).map(|()| database)));
+        let database = match written {
+            Ok(Ok(database)) => database,
+            Ok(Err(error)) => return Err(format!("the disk cannot be written: {error}")),
+            // The library trusted the disk more than it should have; it is opened anew like after an error.
+            Err(_) => return Err("the disk cannot be written: the store contradicts itself".to_owned()),
+        };
         self.unknown.follow(group);
         self.database = Some(database);
         Ok(())

@@ -84,7 +84,12 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::File { path, error } => {
-                write!(f, "{} cannot be used: {error}; give this user the right to read and write it", path.display())
+                let remedy = match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+                    io::ErrorKind::PermissionDenied => "give this user the right to read and write it",
+                    _ => "see to the disk, or name another directory with --data",
+                };
+                write!(f, "{} cannot be used: {error}; {remedy}", path.display())
             }
             Self::Damaged { path, detail } => write!(
                 f,

@@ -2,7 +2,8 @@
 //!
 //! JSON because a record is read once a start and written once a change: about a microsecond of each is not what a
 //! registry waits for, and what a newer version has added can be kept without being understood. What is as most have it
-//! is left out, so a plain instance is some 170 octets. Each form that has ever been written has a type of its own
+//! is left out, so a plain instance is some 130 octets. A newer version may add fields at the top of a record, which this
+//! one keeps, or write another form, which this one refuses. Each form that has ever been written has a type of its own
 //! here, whose fields never change their meaning; a newer form is another type and another octet.
 
 use std::collections::BTreeMap;
