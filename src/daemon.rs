@@ -23,10 +23,9 @@ use crate::check::{Checker, Targets};
 use crate::config::{Config, Engine, ForwardRule, Upstream};
 use crate::dns::forward::{Forwarder, Rule, is_own, nameservers};
 use crate::dns::{Handler, HandlerSettings, Identity};
-use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
 use crate::registry::{Limits, Reserved};
-use crate::store::{Memory, Store};
+use crate::store::{Embedded, Memory, OpenError, Store};
 use crate::telemetry::{Metrics, log};
 use crate::{api, check, demo, dns, replica, store, view, zone};
 
@@ -39,6 +38,8 @@ const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
 /// Where the system says which name servers it has.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The least time that the store has to write what it has accepted.
+const CLOSING_MIN: Duration = Duration::from_secs(2);
 
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub enum DaemonError {
     Zones(zone::ZoneFileError),
     /// Signals cannot be received, so nothing but SIGKILL would end the server.
     Signals(std::io::Error),
+    /// The registry's directory cannot be used.
+    Store(OpenError),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
@@ -61,6 +64,7 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Ended(part) => {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
@@ -168,38 +172,19 @@ impl Daemon {
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
-        let publisher = zone::Publisher::new(zone::Settings {
+        let mut publisher = zone::Publisher::new(zone::Settings {
             name: config.zone.clone(),
             ttl: config.ttl,
             name_server: name_server_addresses(&config, &dns_addresses),
             reverse: config.reverse.clone(),
-            serial: (Timestamp::now().as_millis() / 1000) as u32,
+            serial: 0,
         });
         let live = publisher.zone();
         let mut zone_files = match &config.zones {
             Some(folder) => Some(follow_zone_files(&metrics, live.clone(), folder.clone())?),
             None => None,
         };
-        let store: Arc<dyn Store> = match config.engine {
-            Engine::Memory => Arc::new(Memory::new(store_settings(&config, live.clone()))),
-        };
-        let (writer, reader) = view::channel();
-        let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
-        let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
-
-        let check_settings = check::Settings {
-            allow: config.check_allow.clone(),
-            listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
-            concurrency_max: shares.probes,
-            ..check::Settings::default()
-        };
-        let targets = Arc::new(Targets::new(&check_settings));
-        let (stop_checks, checks_stop) = watch::channel(false);
-        let checks = metrics.register(|registry| {
-            Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
-        });
-        let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
-
+        // Both before the registry, which may take seconds to load: until then every answer is SERVFAIL or 503, and soon.
         let listening = dns::Settings { connections: shares.dns, ..dns::Settings::default() };
         let answering = HandlerSettings {
             udp_payload: config.udp_payload,
@@ -221,6 +206,29 @@ impl Daemon {
             handler.with_forwarder(Forwarder::new(settings, registry))
         });
         let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
+
+        let gate = api::Gate::default();
+        let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
+        let mut http = Part::spawn("HTTP", |signal| http.serve(gate.router(), serving, signal));
+
+        let store = open_store(&config, live.clone()).await?;
+        publisher.start_serial(store.serial_base());
+        let (writer, reader) = view::channel();
+        let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
+        let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
+
+        let check_settings = check::Settings {
+            allow: config.check_allow.clone(),
+            listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
+            concurrency_max: shares.probes,
+            ..check::Settings::default()
+        };
+        let targets = Arc::new(Targets::new(&check_settings));
+        let (stop_checks, checks_stop) = watch::channel(false);
+        let checks = metrics.register(|registry| {
+            Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
+        });
+        let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {
@@ -252,12 +260,11 @@ impl Daemon {
             load: api::Load::default(),
         };
         let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));
-        let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
-        let mut http = Part::spawn("HTTP", |signal| http.serve(router, serving, signal));
-
         let (leave_demo, demo_leaves) = watch::channel(false);
         let begin = async {
             reader.loaded().await;
+            gate.open(router);
+            store.serving();
             for address in &dns_addresses {
                 tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
             }
@@ -300,6 +307,11 @@ impl Daemon {
                 part.close(deadline).await;
             }
         }
+        // What was accepted is written, also when the grace period was used up before.
+        let closing = tokio::time::timeout_at(deadline.max(Instant::now() + CLOSING_MIN), store.close());
+        if closing.await.is_err() {
+            tracing::warn!("the store could not be closed in time; the next start checks all of it");
+        }
         replica.task.abort();
         tracing::info!("stopped");
         ended.map_or(Ok(()), |part| Err(DaemonError::Ended(part)))
@@ -324,6 +336,20 @@ fn follow_zone_files(metrics: &Metrics, live: Arc<zone::Zone>, folder: PathBuf) 
         Err(error) => tracing::warn!(error = %error, "SIGHUP cannot be received; zone files are read when they change"),
     }
     Ok(Part::spawn("the zone files", |closing| reloader.run(asked, closing)))
+}
+
+/// Opens the engine that was asked for. Loading blocks, so it has a thread of its own.
+async fn open_store(config: &Config, live: Arc<zone::Zone>) -> Result<Arc<dyn Store>, DaemonError> {
+    let settings = store_settings(config, live);
+    let dir = match &config.engine {
+        Engine::Memory => return Ok(Arc::new(Memory::new(settings))),
+        Engine::Embedded(dir) => dir.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, settings)).await;
+    match opened {
+        Ok(opened) => Ok(Arc::new(opened.map_err(DaemonError::Store)?)),
+        Err(_) => Err(DaemonError::Ended("loading the registry")),
+    }
 }
 
 fn store_settings(config: &Config, live: Arc<zone::Zone>) -> store::Settings {

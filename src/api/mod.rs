@@ -8,6 +8,7 @@
 //! A write is answered once this node's DNS serves it. Reads come from the view and never wait.
 
 // Serving: connections, limits that hold for every request.
+mod gate;
 mod guard;
 mod load;
 mod metrics;
@@ -39,6 +40,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 
+pub use gate::Gate;
 pub use load::Load;
 pub use metrics::counted;
 pub use problem::Problem;

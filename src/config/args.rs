@@ -7,7 +7,6 @@
 use std::path::PathBuf;
 
 use super::key::{Key, Takes};
-use super::resolve::NO_STORE;
 use super::spec::{Origin, Spec, Written};
 
 /// The flags of `serve`; lists are repeatable and take commas.
@@ -29,7 +28,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<String>,
 
-    /// Keep nothing on disk
+    /// The directory that keeps the registry; without one, where the system keeps such things ($STATE_DIRECTORY,
+    /// /var/lib/rollcall for root, ~/.local/state/rollcall)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+
+    /// Keep nothing on disk, whatever --data says
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub memory: Option<String>,
 
@@ -118,6 +122,7 @@ impl ServeArgs {
                 Key::Zones => one(&self.zones),
                 Key::Dns => many(&self.dns),
                 Key::Http => many(&self.http),
+                Key::Data => one(&self.data),
                 Key::Memory => one(&self.memory),
                 Key::Demo => one(&self.demo),
                 Key::NsAddress => many(&self.ns_address),
@@ -146,7 +151,7 @@ impl ServeArgs {
 
     /// Adds to the help of each of these flags the variable that says the same, and the default.
     pub fn describe(command: clap::Command) -> clap::Command {
-        command.after_help(format!("Note: {NO_STORE}.")).mut_args(|flag| {
+        command.mut_args(|flag| {
             let Some(key) = Key::named(flag.get_id().as_str()) else { return flag };
             let about = flag.get_help().map(ToString::to_string).unwrap_or_default();
             let default = match (key.takes(), key.default()) {

@@ -53,6 +53,7 @@ fn values(key: Key, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String>
 fn form(key: Key) -> String {
     // A default shows best what is meant; where there is none, something of the kind.
     let example = match (key, key.default()) {
+        (Key::Data, _) => "/var/lib/rollcall",
         (Key::Zones, _) => "/etc/rollcall/zones",
         (Key::NsAddress, _) => "10.0.0.2",
         (Key::Reverse | Key::CheckAllow, _) => "10.0.0.0/8",

@@ -76,7 +76,7 @@ impl Addresses {
 }
 
 /// The protocol that an instance speaks, which is the second label of its RFC 2782 name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// `_tcp`
@@ -212,7 +212,7 @@ impl Registration {
 }
 
 /// The standing opinion of an instance or of one of its checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// No probe has ended yet.
@@ -234,7 +234,7 @@ impl fmt::Display for Health {
 }
 
 /// What an operator wants of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Answer with it.

@@ -21,4 +21,4 @@ pub use command::{
 };
 pub use judge::Judgement;
 pub use limits::{Limits, Reserved};
-pub use state::{Registry, Service};
+pub use state::{Registry, Remains, Service};

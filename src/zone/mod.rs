@@ -70,7 +70,7 @@ pub struct Settings {
     pub name_server: Vec<IpAddr>,
     /// Nets whose addresses have names: each makes reverse zones.
     pub reverse: Vec<ipnet::IpNet>,
-    /// The SOA serial to start from.
+    /// The SOA serial of revision 0.
     pub serial: u32,
 }
 
@@ -88,7 +88,7 @@ pub struct Zone {
     statics: ArcSwap<Statics>,
     /// Live names that are known not to answer because of a file.
     shadowed: Mutex<HashSet<String>>,
-    /// Grows by one with each change of content (RFC 1982).
+    /// Grows with the revision whenever content changes (RFC 1982).
     serial: AtomicU32,
     loaded: AtomicBool,
 }

@@ -20,12 +20,6 @@ fn refusal(words: &[&str]) -> String {
 }
 
 #[test]
-fn serve_without_an_engine_says_which_flag_helps() {
-    let output = refusal(&["serve", "--dns=127.0.0.1:0", "--http=127.0.0.1:0"]);
-    assert!(output.lines().count() == 1 && output.contains("--memory"), "{output}");
-}
-
-#[test]
 fn a_busy_port_is_named() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();
