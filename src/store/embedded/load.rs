@@ -137,6 +137,9 @@ fn read_instances(
             return Err(LoadError::Damaged(format!("instance {key:?} has no name")));
         };
         if services.last().is_none_or(|(name, ..)| name.as_str() != service) {
+            if let Some((_, complete, _)) = services.last_mut() {
+                complete.shrink_to_fit();
+            }
             let name = service_name(service)?;
             let remains = remains.remove(&name).unwrap_or_default();
             services.push((name, Vec::new(), remains));

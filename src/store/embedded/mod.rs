@@ -34,7 +34,7 @@ use super::local::{Local, Restored};
 /// Keeps the registry in a directory.
 pub type Embedded = Local<Redb>;
 
-/// Why a directory cannot be used. Nothing in it has been changed.
+/// Why a directory cannot be used. What is kept in it has not been changed.
 #[derive(Debug)]
 pub enum OpenError {
     /// The directory cannot be made or opened.
@@ -112,7 +112,7 @@ impl std::error::Error for OpenError {}
 impl Embedded {
     /// Opens the registry that a directory holds, or makes an empty one, and serves it in a task of the current runtime.
     ///
-    /// Reads everything, which takes about a second for 200,000 instances; the caller's thread waits for it.
+    /// Reads everything, which takes about a second for 300,000 instances; the caller's thread waits for it.
     ///
     /// # Errors
     /// Why the directory cannot be used. What is in it stays as it is.
