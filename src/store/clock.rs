@@ -4,8 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::leases::Moment;
 use crate::model::Timestamp;
+
+/// A moment on both clocks: deadlines go by the first, which is a [`LeaseClock`]'s, people by
+/// the second.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) instant: Instant,
+    pub(super) wall: Timestamp,
+}
 
 /// The longest time between two looks at the clock of an engine that keeps house.
 pub(super) const TICK: Duration = Duration::from_millis(500);

@@ -4,17 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
+use super::clock::Moment;
 use super::deadlines::Deadlines;
 use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName, Timestamp};
 use crate::registry::Change;
-
-/// A moment on both clocks: deadlines go by the first, which is a [`LeaseClock`](super::clock::LeaseClock)'s, people by
-/// the second.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) instant: Instant,
-    pub(super) wall: Timestamp,
-}
 
 type Member = (ServiceName, InstanceId);
 

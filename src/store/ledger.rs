@@ -9,8 +9,9 @@ use std::time::Duration as StdDuration;
 
 use tokio::time::Instant;
 
+use super::clock::Moment;
 use super::deadlines::Deadlines;
-use super::leases::{Leases, Moment};
+use super::leases::Leases;
 use super::{Committed, Settings};
 use crate::model::{Duration, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry};

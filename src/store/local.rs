@@ -15,52 +15,18 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::books::Books;
 use super::clock::LeaseClock;
-use super::group::Group;
+use super::journal::{Journal, Restored};
 use super::ledger::Ledger;
 use super::log::Log;
 use super::writer::{Order, Writer};
 use super::{CommitError, Committed, Followed, Settings, Store, Watch};
-use crate::model::{Duration, Lease, LeaseId, Revision, StoreId};
-use crate::registry::{Command, Registry};
+use crate::model::{Lease, LeaseId, Revision, StoreId};
+use crate::registry::Command;
 
 /// Commands that may wait for the writer. One more is refused at once.
 const QUEUE_MAX: usize = 8192;
-
-/// Keeps groups of changes.
-pub trait Journal: Send + 'static {
-    /// The name of the engine that it makes.
-    const ENGINE: &'static str;
-    /// Whether it keeps anything; otherwise it is not asked to.
-    const KEEPS: bool;
-
-    /// Makes a group durable, all of it or nothing. May block.
-    ///
-    /// After an error the group may or may not be there. The writer then names everything in it again with the next.
-    ///
-    /// # Errors
-    /// What is wrong and will be tried again, as the end of a sentence.
-    fn write(&mut self, group: &Group) -> Result<(), String>;
-}
-
-/// What an engine begins with.
-#[derive(Debug)]
-pub(super) struct Restored {
-    pub(super) id: StoreId,
-    pub(super) serial_base: u32,
-    pub(super) registry: Registry,
-    pub(super) leases: Vec<(LeaseId, Duration)>,
-}
-
-#[derive(Debug)]
-pub(super) struct Books {
-    /// With the group that is being written.
-    pub(super) ledger: Ledger,
-    /// As it was last written.
-    pub(super) shown: Registry,
-    pub(super) log: Log,
-    pub(super) clock: LeaseClock,
-}
 
 #[derive(Debug)]
 struct Shared {
@@ -70,7 +36,7 @@ struct Shared {
     serial_base: u32,
 }
 
-/// The engine of one node with a journal: [`Memory`](super::Memory), [`Embedded`](super::Embedded).
+/// The engine of one node with a journal.
 #[derive(Debug)]
 pub struct Local<J> {
     shared: Shared,

@@ -1,7 +1,8 @@
 //! The engine that keeps nothing: for tests and throw-away registries.
 
 use super::group::Group;
-use super::local::{Journal, Local, Restored};
+use super::journal::{Journal, Restored};
+use super::local::Local;
 use super::{Settings, unix_seconds};
 use crate::model::{Revision, StoreId};
 use crate::registry::Registry;

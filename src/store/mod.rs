@@ -8,10 +8,12 @@
 //! of them may change. What was acknowledged is in the watch of every follower, in order. A follower that the engine
 //! cannot bring up to date gets a snapshot to start over from.
 
+mod books;
 mod clock;
 mod deadlines;
 mod embedded;
 mod group;
+mod journal;
 mod leases;
 mod ledger;
 mod local;

@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::books::Books;
 use super::clock::TICK;
 use super::group::{Dirty, Group};
-use super::local::{Books, Journal};
+use super::journal::Journal;
 use super::{CommitError, Committed};
 use crate::model::Revision;
 use crate::registry::{Batch, Command};
@@ -215,7 +216,8 @@ impl<J: Journal> Writer<J> {
 mod tests {
     use futures_util::future::join_all;
 
-    use super::super::local::{Local, Restored};
+    use super::super::journal::Restored;
+    use super::super::local::Local;
     use super::super::{Settings, Store};
     use super::*;
     use crate::model::{Duration as Span, StoreId};

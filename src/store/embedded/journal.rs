@@ -8,7 +8,7 @@ use redb::{Database, Durability};
 use super::record::{self, Foreign};
 use super::schema::{INSTANCES, LEASES, META, REVISION, SERVICES};
 use crate::store::group::Group;
-use crate::store::local::Journal;
+use crate::store::journal::Journal;
 
 /// What this version does not know of the records it has read; by key.
 #[derive(Debug, Default)]

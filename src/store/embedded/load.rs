@@ -11,7 +11,7 @@ use super::record::{self, RecordError};
 use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE, SERVICES, STORE};
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId};
 use crate::registry::{Registry, Remains};
-use crate::store::local::Restored;
+use crate::store::journal::Restored;
 
 /// Why what is in a database cannot be read.
 #[derive(Debug)]
@@ -137,6 +137,9 @@ fn read_instances(
             return Err(LoadError::Damaged(format!("instance {key:?} has no name")));
         };
         if services.last().is_none_or(|(name, ..)| name.as_str() != service) {
+            if let Some((_, complete, _)) = services.last_mut() {
+                complete.shrink_to_fit();
+            }
             let name = service_name(service)?;
             let remains = remains.remove(&name).unwrap_or_default();
             services.push((name, Vec::new(), remains));

@@ -29,12 +29,13 @@ use self::journal::{Redb, Unknown};
 use self::load::LoadError;
 use self::place::Place;
 use super::Settings;
-use super::local::{Local, Restored};
+use super::journal::Restored;
+use super::local::Local;
 
 /// Keeps the registry in a directory.
 pub type Embedded = Local<Redb>;
 
-/// Why a directory cannot be used. Nothing in it has been changed.
+/// Why a directory cannot be used. What is kept in it has not been changed.
 #[derive(Debug)]
 pub enum OpenError {
     /// The directory cannot be made or opened.
@@ -112,7 +113,7 @@ impl std::error::Error for OpenError {}
 impl Embedded {
     /// Opens the registry that a directory holds, or makes an empty one, and serves it in a task of the current runtime.
     ///
-    /// Reads everything, which takes about a second for 200,000 instances; the caller's thread waits for it.
+    /// Reads everything, which takes about a second for 300,000 instances; the caller's thread waits for it.
     ///
     /// # Errors
     /// Why the directory cannot be used. What is in it stays as it is.

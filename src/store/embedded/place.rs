@@ -17,7 +17,14 @@ const FILE_NAME: &str = "rollcall.redb";
 pub(super) struct Place {
     file: PathBuf,
     /// The directory. The file's own lock would not do: it is let go of when a write failed and the file is opened anew.
-    _locked: File,
+    locked: File,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Closing would do, but for a program that this process is just starting: until it runs, it holds a copy.
+        let _ = self.locked.unlock();
+    }
 }
 
 impl Place {
@@ -27,7 +34,7 @@ impl Place {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let locked = File::open(dir).map_err(failed)?;
         match locked.try_lock() {
-            Ok(()) => Ok(Self { file: dir.join(FILE_NAME), _locked: locked }),
+            Ok(()) => Ok(Self { file: dir.join(FILE_NAME), locked }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -60,7 +67,7 @@ impl Place {
         drop(database);
         keep.sync_all().map_err(failed)?;
         fs::rename(&new, &self.file).map_err(failed)?;
-        self._locked.sync_all().map_err(failed)
+        self.locked.sync_all().map_err(failed)
     }
 
     /// Opens the file. Its mode stays as it is.

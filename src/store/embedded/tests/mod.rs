@@ -18,7 +18,8 @@ use crate::model::{
 use crate::registry::{
     Amendment, Command, IdChoice, LeaseWish, Limits, Observation, Outcome, Precondition, Register, Registry, Scope,
 };
-use crate::store::local::{Local, Restored};
+use crate::store::journal::Restored;
+use crate::store::local::Local;
 use crate::store::{CommitError, Committed, Followed, Settings, Store};
 
 fn settings() -> Settings {
