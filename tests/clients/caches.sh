@@ -90,6 +90,5 @@ RUN
     is 'beside another resolver: ours without answer' NOERROR "$(status_of @127.0.0.53 down.svc.internal)"
     is 'beside another resolver: its name' '192.0.2.1;' "$(dig_data @127.0.0.53 example.org)"
     is 'the other one never sees our names' 0 "$(grep -c 'query.*svc.internal' "$work/dnsmasq.log")"
-    say "(with another resolver on a link, foreign names at Rollcall: $(inside curl -s http://127.0.0.1:8500/metrics |
-        awk '/^rollcall_dns.*REFUSED/ { n += $2 } END { print n + 0 }'))"
+    say "(with another resolver on a link, foreign names at Rollcall: $(questions REFUSED))"
 }

@@ -143,6 +143,12 @@ SERVICES
         -d '{"state":"maintenance"}' >/dev/null
 }
 
+# How many questions of a type, or with a response code, Rollcall has answered.
+questions() {
+    inside curl -s http://127.0.0.1:8500/metrics |
+        awk -v "of=\"$1\"" '/^rollcall_dns_requests/ && index($0, of) { n += $2 } END { print n + 0 }'
+}
+
 deregister() {
     inside curl -sf -X DELETE "http://127.0.0.1:8500/v1/services/${1%/*}/instances/${1#*/}" >/dev/null
 }

@@ -50,12 +50,13 @@ client_haproxy() {
     got=$(haproxy_servers | cut -d' ' -f2- | sort)
     is 'tcp@: addresses, ports and weights are those that were registered' "$wanted" "$got"
     sleep 2
-    questions=$(srv_questions)
+    local refreshes
+    refreshes=$(questions SRV)
     watched=$(limit=60 inside python3 "$here/haproxy.py" "$work/haproxy.sock" web watch 15 | tail -n 5)
-    questions=$(($(srv_questions) - questions))
+    refreshes=$(($(questions SRV) - refreshes))
     is 'tcp@: nothing changes while nothing changes' '0 changes, 60 servers' "$(tail -n 1 <<<"$watched" | cut -d' ' -f3-)"
-    if [ "$questions" -ge 10 ]; then right "tcp@: $questions refreshes"; else not 'tcp@: refreshes' '10 or more' "$questions"; fi
-    say "no change over $questions refreshes;"
+    if [ "$refreshes" -ge 10 ]; then right "tcp@: $refreshes refreshes"; else not 'tcp@: refreshes' '10 or more' "$refreshes"; fi
+    say "no change over $refreshes refreshes;"
 
     deregister web/i7
     haproxy_takes 'tcp@: one that is deregistered goes' 59
@@ -111,10 +112,6 @@ client_haproxy() {
     inside curl -sf -X DELETE http://127.0.0.1:8500/v1/services/web >/dev/null
     limit=8 haproxy_takes 'hold other: none left within 8 s' 0
     haproxy_stop
-}
-
-srv_questions() {
-    inside curl -s http://127.0.0.1:8500/metrics | awk '/^rollcall_dns_.*SRV/ { n += $2 } END { print n + 0 }'
 }
 
 client_nginx() {
