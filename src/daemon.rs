@@ -242,6 +242,7 @@ impl Daemon {
             }),
             started,
             pins: api::Pins::default(),
+            waiting: metrics.register(api::Waiting::new),
         };
         let router = api::router(Arc::new(context));
         let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));

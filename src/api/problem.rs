@@ -187,6 +187,15 @@ impl Problem {
         problem
     }
 
+    /// As many requests wait for a change as may.
+    pub(super) fn too_many_waiting() -> Self {
+        let detail = "as many requests wait for a change as may; ask without waiting, or try again later";
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiting", "Too many requests wait", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "5"));
+        problem
+    }
+
     /// What the registry's rules say.
     pub(super) fn refused(refusal: &Refusal) -> Self {
         let (status, kind, title, advice) = match refusal {

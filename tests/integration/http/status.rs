@@ -47,6 +47,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         render_metrics: Box::new(|| "# EOF\n".to_owned()),
         started: tokio::time::Instant::now(),
         pins: api::Pins::default(),
+        waiting: api::Waiting::default(),
     };
     let api = api::router(Arc::new(context));
     let get = async |path: &str| {
