@@ -15,6 +15,7 @@ mod screen;
 mod status;
 mod table;
 mod text;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -47,6 +48,8 @@ enum Command {
     Services(list::ServicesArgs),
     /// Show the instances of a service, or one of them
     Get(list::GetArgs),
+    /// Print changes as they happen
+    Watch(watch::WatchArgs),
     /// Show what DNS answers to a question, and why
     Explain(explain::ExplainArgs),
     /// Show what a server says of itself
@@ -116,6 +119,7 @@ fn perform(command: Command, environment: &dyn Fn(&str) -> Option<String>, out: 
             Command::Renew(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out).await,
+            Command::Watch(args) => args.run(environment, out).await,
             Command::Explain(args) => args.run(environment, out).await,
             Command::Status(args) => args.run(environment, out).await,
             Command::CheckConfig(args) => args.run(environment, out),
