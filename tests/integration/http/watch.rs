@@ -325,6 +325,29 @@ async fn streams_end_when_the_server_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_wait_are_bounded_and_hold_up_nobody_else() {
+    let world = World::new().await;
+    let mut streams = Vec::new();
+    for n in 0..10_000 {
+        streams.push(world.watch(&format!("?service=s{n}&after=0"), None).await);
+    }
+    let reply = world.refused("GET", "/v1/watch", None, 503, "too-many-waiting").await;
+    assert_eq!(reply.header("retry-after"), "5");
+    world.refused("GET", "/v1/services/web?after=9&wait=1s", None, 503, "too-many-waiting").await;
+    assert_eq!(world.get("/v1/services/web?after=9").await.status, 200, "without waiting");
+    world.put("/v1/services/s7/instances/i1", &json!({"port": 80})).await;
+    assert_eq!(streams[7].change().await.0, 1);
+    assert_eq!(streams[8].now().await, None);
+    assert_eq!(world.get("/v1/services/s7?after=0&wait=1s").await.status, 200, "there is nothing to wait for");
+    drop(streams.pop());
+    assert_eq!(world.get("/v1/services/web?after=9&wait=0s").await.status, 200);
+    assert_eq!(world.call("HEAD", "/v1/watch", None).await.status, 200);
+    assert_eq!(world.waiting.get(), 9_999, "a head alone waits for nothing");
+    drop(streams);
+    assert_eq!(world.waiting.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn parameters_that_make_no_sense_are_refused() {
     let world = World::new().await;
     for (query, kind) in [
