@@ -1,20 +1,23 @@
 //! Putting it together: bind, open, publish the first state, serve; and the same backwards at the end.
 
+mod descriptors;
+
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use descriptors::Shares;
 
 use crate::check::{Checker, Targets};
 use crate::config::{Config, Engine, ForwardRule, Upstream};
@@ -44,6 +47,8 @@ pub enum DaemonError {
     Bind(BindError),
     /// A zone file cannot be served.
     Zones(zone::ZoneFileError),
+    /// Signals cannot be received, so nothing but SIGKILL would end the server.
+    Signals(std::io::Error),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
@@ -60,6 +65,7 @@ impl fmt::Display for DaemonError {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
             Self::Zones(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "the signals that end a server cannot be received: {error}"),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
             Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
@@ -79,6 +85,7 @@ impl From<BindError> for DaemonError {
 pub struct Daemon {
     config: Config,
     metrics: Arc<Metrics>,
+    shares: Shares,
     dns: dns::Listeners,
     http: api::Listeners,
     /// Where names of others are asked; none means that they are refused.
@@ -130,11 +137,11 @@ impl Daemon {
     /// # Errors
     /// The first address that cannot be opened, or an upstream that is this server.
     pub fn bind(config: Config) -> Result<Self, DaemonError> {
-        raise_descriptor_limit();
+        let shares = Shares::of(descriptors::raise_limit());
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
         let forward = forward_rules(&config.forward, &dns.addresses())?;
-        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), dns, http })
+        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), shares, dns, http })
     }
 
     /// What `/metrics` shows.
@@ -157,7 +164,7 @@ impl Daemon {
     /// # Errors
     /// When a part cannot start, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let Self { config, metrics, dns, http, forward } = self;
+        let Self { config, metrics, shares, dns, http, forward } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
@@ -183,7 +190,7 @@ impl Daemon {
         let check_settings = check::Settings {
             allow: config.check_allow.clone(),
             listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
-            local_addresses: local_addresses().unwrap_or_default().iter().map(SocketAddr::ip).collect(),
+            concurrency_max: shares.probes,
             ..check::Settings::default()
         };
         let targets = Arc::new(Targets::new(&check_settings));
@@ -193,7 +200,7 @@ impl Daemon {
         });
         let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
 
-        let listening = dns::Settings::default();
+        let listening = dns::Settings { connections: shares.dns, ..dns::Settings::default() };
         let answering = HandlerSettings {
             udp_payload: config.udp_payload,
             idle: listening.idle,
@@ -238,39 +245,49 @@ impl Daemon {
             }),
             render_metrics: Box::new({
                 let metrics = metrics.clone();
-                move || metrics.render().unwrap_or_default()
+                move || metrics.render()
             }),
             started,
             pins: api::Pins::default(),
-            waiting: metrics.register(api::Waiting::new),
+            waiting: metrics.register(|registry| api::Waiting::among(shares.http, registry)),
+            load: api::Load::default(),
         };
-        let router = api::router(Arc::new(context));
-        let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));
+        let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));
+        let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
+        let mut http = Part::spawn("HTTP", |signal| http.serve(router, serving, signal));
 
-        reader.loaded().await;
-        for address in &dns_addresses {
-            tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
-        }
-        for (domain, upstream) in forwarding {
-            tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
-        }
-        for address in &http_addresses {
-            tracing::info!(http.address = %address, "serving the API");
-        }
         let (leave_demo, demo_leaves) = watch::channel(false);
-        let demo = match (config.demo, http_addresses.first(), dns_addresses.first()) {
-            (true, Some(http), Some(dns)) => {
-                let demo = demo::start(*http, *dns, &config.zone, demo_leaves).await;
-                Some(demo.map_err(DaemonError::Demo)?)
+        let begin = async {
+            reader.loaded().await;
+            for address in &dns_addresses {
+                tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
             }
-            _ => None,
+            for (domain, upstream) in forwarding {
+                tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
+            }
+            for address in &http_addresses {
+                tracing::info!(http.address = %address, "serving the API");
+            }
+            match (config.demo, http_addresses.first(), dns_addresses.first()) {
+                (true, Some(http), Some(dns)) => demo::start(*http, *dns, &config.zone, demo_leaves).await.map(Some),
+                _ => Ok(None),
+            }
         };
-
-        let mut parts = vec![&mut replica, &mut checks, &mut dns, &mut http];
-        parts.extend(zone_files.as_mut());
-        let ended = tokio::select! {
-            () = shutdown => None,
-            part = first_to_end(&mut parts) => Some(part),
+        let (demo, ended) = {
+            let mut parts = vec![&mut replica, &mut checks, &mut dns, &mut http];
+            parts.extend(zone_files.as_mut());
+            let mut end = pin!(async {
+                tokio::select! {
+                    () = shutdown => None,
+                    part = first_to_end(&mut parts) => Some(part),
+                }
+            });
+            // Told to end while it still begins, it ends without having begun.
+            tokio::select! {
+                biased;
+                ended = &mut end => (None, ended),
+                demo = begin => (demo.map_err(DaemonError::Demo)?, end.await),
+            }
         };
         tracing::info!("stopping");
         let deadline = Instant::now() + config.grace;
@@ -384,35 +401,24 @@ fn forward_rules(rules: &[ForwardRule], listeners: &[SocketAddr]) -> Result<Vec<
     rules.iter().map(rule).collect()
 }
 
-/// Takes as many descriptors as the system grants: connections and probes hold one each.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
-    match raised {
-        Ok(limit) => tracing::debug!(process.descriptors_max = limit, "descriptor limit raised"),
-        Err(error) => tracing::warn!(error = %error, "the descriptor limit stays where it is"),
-    }
-}
-
-/// Completes when the process is told to end; a second time ends it without grace.
-async fn told_to_end() {
+/// Asks for the signals that end the process, which from then on do nothing else. The future completes when one has
+/// come; a second one ends the process without grace.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be received; only SIGKILL ends this server");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tokio::spawn(async move {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
 }
 
 /// Runs a server until the process is told to end. Exit code 0 then, 2 when it cannot start, 1 when a part of it fails.
@@ -431,9 +437,11 @@ pub fn serve(config: Config) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let outcome = runtime.block_on(async {
+        // Before the first port is open, because whoever sees one may already end the server.
+        let shutdown = told_to_end().map_err(DaemonError::Signals)?;
         let daemon = Daemon::bind(config)?;
         daemon.metrics().register(|registry| logging.register(registry));
-        daemon.run(told_to_end()).await
+        daemon.run(shutdown).await
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {

@@ -9,10 +9,11 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::extract::{Path, instance_id, json, no_body, precondition, service_name};
+use super::extract::{Path, instance_id, json, new_service_name, no_body, precondition, service_name};
 use super::problem::Problem;
-use super::registration::{AmendmentBody, RegistrationBody, meta, state, tags, weight};
+use super::registration::{AmendmentBody, RegistrationBody};
 use super::shape::{InstanceShape, LeaseShape};
+use super::values::{meta, state, tags, weight};
 use super::{BODY_OCTETS_MAX, Context, Peer, guard};
 use crate::model::{Instance, InstanceId, Label, ServiceName};
 use crate::registry::{Amendment, Command, IdChoice, Outcome, Precondition, Refusal, Register};
@@ -62,11 +63,11 @@ pub(super) async fn register(
     Path((service, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond(status, instance, Some(&committed), &context))
@@ -90,7 +91,7 @@ pub(super) async fn register_chosen(
     Path(service): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let service = service_name(&service)?;
+    let service = new_service_name(&service, &context.zone)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
         let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {
@@ -100,8 +101,7 @@ pub(super) async fn register_chosen(
                 register.id = IdChoice::Chosen(random_id());
                 continue;
             }
-            Err(CommitError::Refused(refusal)) => return Err(Problem::refused(&refusal)),
-            Err(CommitError::Unavailable(reason)) => return Err(Problem::unavailable(&reason)),
+            Err(error) => return Err(error.into()),
         };
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
@@ -148,7 +148,7 @@ pub(super) async fn amend(
     };
     let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(instance) = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     Ok(respond(StatusCode::OK, instance, Some(&committed), &context))
 }
@@ -180,12 +180,12 @@ pub(super) async fn renew(
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
         let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::lapsed(&["its own lease".into()]) } else { Problem::no_instance() });
+        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::nothing_to_renew() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
     match context.renew(own.id).await? {
         Some(lease) => Ok(Json(json!({ "lease": LeaseShape::from(lease) })).into_response()),
-        None => Err(Problem::lapsed(&[own.id.to_string()])),
+        None => Err(Problem::lapsed(vec![own.id.to_string()])),
     }
 }

@@ -10,36 +10,51 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::watch;
 
 use super::extract::Params;
 use super::paging::Page;
 use super::problem::Problem;
-use super::{Context, Peer};
+use super::{Closing, Context, Peer, Settings};
 use crate::model::{Revision, StoreId};
+use crate::net::ConnectionLimits;
 use crate::view::Interest;
 
-/// Requests that may wait at once, in all and of one client address. Each keeps its connection busy, so there are
-/// fewer of them than connections, and ordinary requests always find one.
-const WAITING_MAX: usize = 20_000;
-const WAITING_PER_CLIENT_MAX: usize = 10_000;
+/// Of as many connections, in all or of one client address, so many may wait. They keep their connections busy, and
+/// ordinary requests find the rest.
+fn share_of(connections: usize) -> usize {
+    (connections / 6 * 5).max(1)
+}
+
 /// The longest wait of a long poll.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    limits: ConnectionLimits,
     clients: Mutex<HashMap<IpAddr, usize>>,
     total: Gauge,
 }
 
 /// The requests that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Waiting(Arc<Table>);
 
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::within(Settings::default().connections)
+    }
+}
+
 impl Waiting {
-    /// Nobody waits yet.
-    pub fn new(registry: &mut prometheus_client::registry::Registry) -> Self {
-        let waiting = Self::default();
+    fn within(connections: ConnectionLimits) -> Self {
+        let limits =
+            ConnectionLimits { per_client: share_of(connections.per_client), total: share_of(connections.total) };
+        Self(Arc::new(Table { limits, clients: Mutex::default(), total: Gauge::default() }))
+    }
+
+    /// Nobody waits yet, of as many connections.
+    pub fn among(connections: ConnectionLimits, registry: &mut prometheus_client::registry::Registry) -> Self {
+        let waiting = Self::within(connections);
         let help = "Requests that wait for a change: watches and long polls";
         registry.register("http_waiting", help, waiting.0.total.clone());
         waiting
@@ -54,7 +69,7 @@ impl Waiting {
     pub(super) fn admit(&self, client: IpAddr) -> Result<Place, Problem> {
         let mut clients = self.0.clients.lock();
         let of_client = clients.get(&client).copied().unwrap_or_default();
-        if of_client >= WAITING_PER_CLIENT_MAX || self.0.total.get() >= WAITING_MAX as i64 {
+        if of_client >= self.0.limits.per_client || self.0.total.get() >= self.0.limits.total as i64 {
             return Err(Problem::too_many_waiting());
         }
         clients.insert(client, of_client + 1);
@@ -82,10 +97,6 @@ impl Drop for Place {
         self.table.total.dec();
     }
 }
-
-/// Whether the server is closing, among the extensions of a request.
-#[derive(Debug, Clone)]
-pub struct Closing(pub watch::Receiver<bool>);
 
 /// Who waits, and what ends the waiting of all.
 #[derive(Debug)]
@@ -227,10 +238,9 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let waiting = Waiting::default();
+        let waiting = Waiting::within(ConnectionLimits { per_client: 12, total: 24 });
         let client = |n: u8| IpAddr::from([10, 0, 0, n]);
-        let mut places: Vec<Place> =
-            (0..WAITING_MAX).map(|n| waiting.admit(client((n / WAITING_PER_CLIENT_MAX) as u8)).unwrap()).collect();
+        let mut places: Vec<Place> = (0..20).map(|n| waiting.admit(client(n / 10)).unwrap()).collect();
         assert!(waiting.admit(client(9)).is_err(), "all are taken");
         places.pop();
         assert!(waiting.admit(client(0)).is_err(), "the client has its share");

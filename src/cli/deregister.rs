@@ -19,8 +19,8 @@ pub(super) struct DeregisterArgs {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
 
-    /// The instance
-    #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present = "all", conflicts_with = "all")]
+    /// The instance; --all takes every one
+    #[arg(value_parser = NonEmptyStringValueParser::new(), conflicts_with = "all")]
     id: Option<String>,
 
     /// Every instance of the service
@@ -32,7 +32,7 @@ pub(super) struct DeregisterArgs {
     yes: bool,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 impl DeregisterArgs {
@@ -41,6 +41,10 @@ impl DeregisterArgs {
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
     ) -> Result<(), Fault> {
+        if self.id.is_none() && !self.all {
+            let service = &self.service;
+            return Err(Fault::Usage(format!("which instance of {service}? Give its id, or --all for every one")));
+        }
         let client = self.connection.client(environment)?;
         let left = match &self.id {
             Some(id) => {

@@ -33,7 +33,7 @@ pub(super) struct WatchArgs {
     after: Option<String>,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 impl WatchArgs {

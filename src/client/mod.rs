@@ -237,6 +237,14 @@ impl Client {
         Ok(self.request(method, &path, Some(body), &[]).await?.body)
     }
 
+    /// Changes `state`, `weight`, `tags` or `meta` of an instance and returns it.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn amend(&self, service: &str, id: &str, changes: &Value) -> Result<Value, ClientError> {
+        Ok(self.request(Method::PATCH, &instance_path(service, id), Some(changes), &[]).await?.body)
+    }
+
     /// Deregisters an instance.
     ///
     /// # Errors

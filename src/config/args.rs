@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use super::key::{Key, Takes};
+use super::resolve::NO_STORE;
 use super::spec::{Origin, Spec, Written};
 
 /// The flags of `serve`; lists are repeatable and take commas.
@@ -145,7 +146,7 @@ impl ServeArgs {
 
     /// Adds to the help of each of these flags the variable that says the same, and the default.
     pub fn describe(command: clap::Command) -> clap::Command {
-        command.mut_args(|flag| {
+        command.after_help(format!("Note: {NO_STORE}.")).mut_args(|flag| {
             let Some(key) = Key::named(flag.get_id().as_str()) else { return flag };
             let about = flag.get_help().map(ToString::to_string).unwrap_or_default();
             let default = match (key.takes(), key.default()) {

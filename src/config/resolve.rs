@@ -14,6 +14,10 @@ use crate::model::{Duration, Ttl, ZoneName};
 const DNS_PORT: u16 = 8600;
 const HTTP_PORT: u16 = 8500;
 
+/// Why a server needs `--memory` or `--demo`, for as long as it does.
+pub(super) const NO_STORE: &str = "the embedded store that keeps registrations on disk is not in this version: \
+                                   add --memory to keep them in memory, or --demo to look around";
+
 impl Config {
     /// What was written, understood.
     ///
@@ -50,14 +54,7 @@ impl Config {
         config.check_ports(spec)?;
         config.check_exposure(spec)?;
         config.check_forward(spec)?;
-        if memory {
-            Ok(config)
-        } else {
-            Err(ConfigError::whole(
-                "the embedded store that keeps registrations on disk is not in this version: \
-                 add --memory to keep them in memory, or --demo to look around",
-            ))
-        }
+        if memory { Ok(config) } else { Err(ConfigError::whole(NO_STORE)) }
     }
 
     /// DNS answers on TCP too, so HTTP cannot have the same port.

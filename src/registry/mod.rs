@@ -12,11 +12,13 @@ mod change;
 mod command;
 mod conflict;
 mod judge;
+mod limits;
 mod state;
 
 pub use change::{Batch, Cause, Change};
 pub use command::{
     Amendment, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Scope,
 };
-pub use judge::{Judgement, Limits, Reserved};
+pub use judge::Judgement;
+pub use limits::{Limits, Reserved};
 pub use state::{Registry, Service};

@@ -24,6 +24,8 @@ impl Moment {
 #[derive(Debug)]
 struct Held {
     ttl: Duration,
+    /// As of the grant or the last renewal. Made anew from two clocks at each look, it would differ from look to look.
+    expires_at: Timestamp,
     members: BTreeSet<(ServiceName, InstanceId)>,
 }
 
@@ -47,23 +49,24 @@ impl Leases {
         self.held.contains_key(&id)
     }
 
-    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Instant) {
-        self.held.insert(id, Held { ttl, members: BTreeSet::new() });
-        self.deadlines.set(id, now + ttl.std());
+    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
+        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: BTreeSet::new() });
+        self.deadlines.set(id, now.instant + ttl.std());
     }
 
     /// Moves the deadline of a lease that is alive.
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
         let ttl = self.get(id, now)?.ttl;
+        self.held.get_mut(&id)?.expires_at = now.wall.after(ttl.std());
         self.deadlines.set(id, now.instant + ttl.std());
         self.get(id, now)
     }
 
     /// A lease that is alive.
     pub(super) fn get(&self, id: LeaseId, now: Moment) -> Option<Lease> {
-        let deadline = self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
-        let ttl = self.held.get(&id)?.ttl;
-        Some(Lease { id, ttl, expires_at: now.wall.after(deadline - now.instant) })
+        self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
+        let Held { ttl, expires_at, .. } = *self.held.get(&id)?;
+        Some(Lease { id, ttl, expires_at })
     }
 
     /// The instances on a lease.
@@ -108,5 +111,29 @@ impl Leases {
 
     pub(super) fn lapsed(&self, now: Instant, max: usize) -> Vec<LeaseId> {
         self.deadlines.passed(now, max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_lease_is_the_same_at_every_look_between_renewals() {
+        let start = Instant::now();
+        // The clocks do not tick together: the wall clock is read in whole milliseconds.
+        let at = |micros: u64, wall| Moment {
+            instant: start + std::time::Duration::from_micros(micros),
+            wall: Timestamp::from_millis(wall),
+        };
+        let (mut leases, id) = (Leases::new(), LeaseId::new(1));
+        leases.grant(id, Duration::from_secs(10), at(0, 1_000));
+        for now in [at(0, 1_000), at(900, 1_000), at(1_100, 1_002), at(5_000_000, 999_000)] {
+            assert_eq!(leases.get(id, now).map(|lease| lease.expires_at), Some(Timestamp::from_millis(11_000)));
+        }
+        let renewed = leases.renew(id, at(6_000_000, 7_000)).unwrap();
+        assert_eq!(renewed.expires_at, Timestamp::from_millis(17_000));
+        assert_eq!(leases.get(id, at(15_999_999, 16_999)), Some(renewed));
+        assert_eq!(leases.get(id, at(16_000_000, 17_000)), None);
     }
 }

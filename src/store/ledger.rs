@@ -185,7 +185,7 @@ impl Ledger {
     pub(super) fn settle(&mut self, decision: &Decision, now: Moment) -> Committed {
         for edit in &decision.leases {
             match edit {
-                LeaseEdit::Grant(id, ttl) => self.leases.grant(*id, *ttl, now.instant),
+                LeaseEdit::Grant(id, ttl) => self.leases.grant(*id, *ttl, now),
                 LeaseEdit::Renew(id) => drop(self.leases.renew(*id, now)),
                 LeaseEdit::End(_) => {}
             }

@@ -22,13 +22,16 @@ mod publish;
 mod reverse;
 mod service;
 mod statics;
-// What is said of it.
+// What is asked, and what is said of it.
 mod brief;
 mod decide;
 mod explain;
 mod fill;
+mod kind;
 mod near;
 mod owner;
+mod question;
+mod said;
 mod text;
 
 use std::collections::HashSet;
@@ -39,9 +42,10 @@ use arc_swap::ArcSwap;
 use hickory_proto::rr::Name;
 use parking_lot::Mutex;
 
-pub use decide::{Answer, Decision, Detail, ExtendedError, Question};
 pub use explain::{Explanation, Judged};
 pub use publish::Publisher;
+pub use question::{Answer, Detail, ExtendedError, Question};
+pub use said::Decision;
 pub use statics::{Reloader, Statics, ZoneFileError};
 pub use text::record_text;
 
