@@ -257,6 +257,7 @@ impl Daemon {
             }),
             started,
             pins: api::Pins::default(),
+            waiting: metrics.register(|registry| api::Waiting::among(shares.http, registry)),
             load: api::Load::default(),
         };
         let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));

@@ -81,6 +81,8 @@ pub fn spawn(
                 Followed::Reset(snapshot) => {
                     state = snapshot;
                     publisher.publish_all(&state);
+                    metrics.observe(&state, started);
+                    view.reset(state.clone());
                     tracing::debug!(store.revision = state.revision().0, "starting over from a snapshot");
                 }
                 Followed::Batches(batches) => {
@@ -97,10 +99,10 @@ pub fn spawn(
                         publisher.publish(name, state.service(name));
                     }
                     publisher.stamp(state.revision());
+                    metrics.observe(&state, started);
+                    view.publish(state.clone(), &batches);
                 }
             }
-            metrics.observe(&state, started);
-            view.publish(state.clone());
         }
     })
 }

@@ -5,7 +5,8 @@
 //!                                              shape ◀── ViewReader::reached(revision) ◀──┘
 //! ```
 //!
-//! A write is answered once this node's DNS serves it. Reads come from the view and never wait.
+//! A write is answered once this node's DNS serves it. Reads come from the view and do not wait unless they are asked
+//! to, for a change.
 
 // Serving: connections, limits that hold for every request.
 mod gate;
@@ -30,6 +31,9 @@ mod leases;
 mod services;
 mod settings;
 mod status;
+// Those that wait.
+mod waiting;
+mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -93,11 +97,14 @@ pub struct Context {
     pub started: tokio::time::Instant,
     /// Views that pages of lists are pinned to.
     pub pins: Pins,
+    /// Requests that wait for a change.
+    pub waiting: Waiting,
     /// What answers may hold while their clients read them.
     pub load: Load,
 }
 
 pub use paging::Pins;
+pub use waiting::Waiting;
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,6 +115,10 @@ impl fmt::Debug for Context {
 /// The address of who sent a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
+
+/// Whether the server is closing, for requests that wait.
+#[derive(Debug, Clone)]
+pub struct Closing(pub tokio::sync::watch::Receiver<bool>);
 
 impl Context {
     /// Carries a command out and waits until this node serves the result.
@@ -129,7 +140,8 @@ pub fn router(context: Arc<Context>) -> Router {
     let with_params = Router::new()
         .route("/v1/services", get(services::list).delete(services::deregister_under))
         .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
-        .route("/v1/explain", get(explain::explain));
+        .route("/v1/explain", get(explain::explain))
+        .route("/v1/watch", get(watch::watch));
     let without_params = Router::new()
         .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
         .route("/v1/services/{service}/instances", post(instances::register_chosen))

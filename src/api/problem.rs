@@ -241,6 +241,15 @@ impl Problem {
         problem
     }
 
+    /// As many requests wait for a change as may.
+    pub(super) fn too_many_waiting() -> Self {
+        let detail = "as many requests wait for a change as may; ask without waiting, or try again later";
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiting", "Too many requests wait", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "5"));
+        problem
+    }
+
     /// Answers that others still read take all the memory there is for them.
     pub(super) fn busy() -> Self {
         let detail = "too many large answers are still being read; try again, or ask for smaller pages with `limit`";

@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-use super::Peer;
 use super::load::Held;
+use super::{Closing, Peer};
 use crate::net::{Acceptor, BindError, ConnectionLimits, Connections, Pace, Paced, Slot, tcp_listener};
 
 /// Octets of a request's head.
@@ -40,7 +40,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connections: ConnectionLimits { per_client: 4096, total: 8192 },
+            // Well above the requests that may wait for a change, which keep their connections busy.
+            connections: ConnectionLimits { per_client: 12_288, total: 24_576 },
             head_within: Duration::from_secs(30),
             pace: Pace { patience: Duration::from_secs(10), octets_per_second: 64 << 10 },
         }
@@ -197,11 +198,12 @@ async fn converse(
     let _ = stream.set_nodelay(true);
     let work = Arc::new(Work { slot, of: Mutex::default() });
     let service = service_fn({
-        let work = work.clone();
+        let (work, closing) = (work.clone(), Closing(closing.clone()));
         move |request: Request<Incoming>| {
             let mut router = router.clone();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(closing.clone());
             work.change(|of| of.answering = true);
             let mut answering = Answering { work: work.clone(), held: None };
             async move {

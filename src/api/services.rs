@@ -14,9 +14,11 @@ use super::extract::{Params, Path, no_body, service_name};
 use super::paging::Page;
 use super::problem::Problem;
 use super::shape::InstanceShape;
+use super::waiting::{Caller, LongPoll};
 use super::{Context, guard};
 use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
 use crate::registry::{Command, Outcome, Scope, Service};
+use crate::view::Interest;
 
 /// A page of a list; what it lists stands under its own name.
 #[derive(Serialize)]
@@ -44,10 +46,17 @@ fn listed<T: Serialize>(page: &Page, list: &ListShape<'_, T>) -> Response {
 }
 
 /// `GET /v1/services`
-pub(super) async fn list(State(context): State<Arc<Context>>, mut params: Params) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(context): State<Arc<Context>>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Response, Problem> {
     let group = params.take("under")?.map(|text| service_name(&text)).transpose()?;
-    let page = Page::take(&mut params, &context.view, &context.pins)?;
+    let poll = LongPoll::take(&mut params)?;
+    let mut page = Page::take(&mut params, &context.view, &context.pins)?;
     params.finish()?;
+    let interest = group.clone().map_or(Interest::All, Interest::Under);
+    poll.wait(&mut page, interest, caller, &context).await?;
     let after = match page.after.as_str() {
         "" => None,
         text => Some(service_name(text)?),
@@ -74,6 +83,7 @@ pub(super) async fn list(State(context): State<Arc<Context>>, mut params: Params
 pub(super) async fn instances(
     State(context): State<Arc<Context>>,
     Path(service): Path<String>,
+    caller: Caller,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let service = service_name(&service)?;
@@ -84,8 +94,10 @@ pub(super) async fn instances(
     };
     let tag = |text: &String| text.parse::<Label>().map_err(|error| Problem::invalid_name("tag", &error));
     let tags = params.take_all("tag").iter().map(tag).collect::<Result<Vec<_>, _>>()?;
-    let page = Page::take(&mut params, &context.view, &context.pins)?;
+    let poll = LongPoll::take(&mut params)?;
+    let mut page = Page::take(&mut params, &context.view, &context.pins)?;
     params.finish()?;
+    poll.wait(&mut page, Interest::Service(service.clone()), caller, &context).await?;
 
     let all = page.view.service(&service).map_or(&[][..], |service| service.instances());
     let first = all.partition_point(|instance| instance.id.as_str() <= page.after.as_str());

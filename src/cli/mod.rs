@@ -17,6 +17,7 @@ mod set;
 mod status;
 mod table;
 mod text;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -53,6 +54,8 @@ enum Command {
     Services(list::ServicesArgs),
     /// Show the instances of a service, or one of them
     Get(list::GetArgs),
+    /// Print changes as they happen
+    Watch(watch::WatchArgs),
     /// Show what DNS answers to a question, and why
     Explain(explain::ExplainArgs),
     /// Show what a server says of itself
@@ -82,6 +85,7 @@ impl Command {
             Self::Renew(args) => args.connection.output,
             Self::Services(args) => args.connection.output,
             Self::Get(args) => args.connection.output,
+            Self::Watch(args) => args.connection.output,
             Self::Explain(args) => args.connection.output,
             Self::Status(args) => args.connection.output,
             // No server says no to these.
@@ -150,6 +154,7 @@ fn perform(
             Command::Renew(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out, err).await,
+            Command::Watch(args) => args.run(environment, out).await,
             Command::Explain(args) => args.run(environment, out).await,
             Command::Status(args) => args.run(environment, out).await,
             Command::CheckConfig(args) => args.run(environment, out),

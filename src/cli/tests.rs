@@ -85,6 +85,7 @@ fn mistakes_in_usage_exit_with_2() {
         "get web i1 --passing",
         "explain",
         "explain web A --client here",
+        "watch web --under payments",
         "status --http https://host",
         "check-config --memory --ttl 2h",
     ] {
@@ -291,6 +292,67 @@ async fn explain_shows_the_answer_and_every_instance() {
     let (ended, requests) = against(vec![fake::json("200 OK", &explanation)], "explain web --output json").await;
     assert!(requests[0].starts_with("GET /v1/explain?name=web "), "{requests:?}");
     assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), explanation);
+}
+
+/// A stream of events that ends, and the refusal that ends a watch.
+fn streams(first: &str, second: &str) -> Vec<String> {
+    let refusal = fake::json("403 Forbidden", &json!({"title": "No", "status": 403, "detail": "not for you"}));
+    vec![
+        fake::answer("200 OK", "text/event-stream", first),
+        fake::answer("200 OK", "text/event-stream", second),
+        refusal,
+    ]
+}
+
+#[tokio::test]
+async fn watch_prints_lines_and_goes_on_where_it_was() {
+    let withheld = instance();
+    let first = format!(
+        "event: reset\ndata: {{\"store\":\"s\",\"revision\":7}}\n\n\
+         event: snapshot\nid: s-7\ndata: {{\"revision\":7,\"instances\":[{withheld}],\"last\":true}}\n\n:\nid: s-8\n\n"
+    );
+    let gone = json!({"kind": "expired", "service": "web", "id": "i1", "instance": null});
+    let mut answered = withheld.clone();
+    (answered["answered"], answered["withheld_because"]) = (json!(true), json!("\u{1b}[2J"));
+    let odd = json!({"kind": "\u{1b}[2J", "service": "web", "id": "i2", "instance": answered});
+    let second = format!(
+        "event: change\nid: s-9\ndata: {}\n\nevent: lagged\ndata: {{\"revision\":9}}\n\nevent: new",
+        json!({"revision": 9, "changes": [gone, odd]})
+    );
+    let (ended, requests) = against(streams(&first, &second), "watch web").await;
+    assert_eq!((ended.code, ended.err.as_str()), (ExitCode::from(1), "rollcall: No (403): not for you\n"));
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!(lines[0], "       7  reset");
+    assert!(
+        lines[1].starts_with("       7  is            i1.web                    10.0.0.7,fd00::7 8080"),
+        "{}",
+        lines[1]
+    );
+    assert_eq!(lines[2], "       9  expired       i1.web");
+    assert!(lines[3].contains("\\u{1b}[2J") && !ended.out.contains('\u{1b}'), "{}", lines[3]);
+    assert_eq!((lines[4], lines.len()), ("       9  lagged", 5));
+    assert!(requests[0].starts_with("GET /v1/watch?service=web ") && !requests[0].contains("last-event-id"));
+    assert!(requests[1].contains("\r\nlast-event-id: s-8\r\n"), "{requests:?}");
+    assert!(requests[2].contains("\r\nlast-event-id: s-9\r\n"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn watch_prints_a_line_of_json_for_each_event() {
+    let first = "event: change\nid: s-9\ndata: {\"revision\":9,\"changes\":[]}\n\n";
+    let (ended, requests) = against(streams(first, first), "watch --under payments --after 8 --output json").await;
+    let line = json!({"event": "change", "id": "s-9", "revision": 9, "changes": []});
+    let lines: Vec<Value> = ended.out.lines().take(2).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, [line.clone(), line], "and then the refusal");
+    assert!(
+        requests[0].starts_with("GET /v1/watch?under=payments ") && requests[0].contains("\r\nlast-event-id: 8\r\n")
+    );
+}
+
+#[tokio::test]
+async fn watch_does_not_take_pages_for_events() {
+    let (ended, _) = against(vec![fake::json("200 OK", &json!({}))], "watch").await;
+    assert_eq!(ended.code, ExitCode::from(3));
+    assert!(ended.err.ends_with("the answer is no stream of events\n"), "{}", ended.err);
 }
 
 #[tokio::test]

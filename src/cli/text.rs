@@ -22,9 +22,17 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
 
 /// The value as JSON on several lines; what JSON leaves as it is but a terminal would act on is escaped too.
 pub(super) fn json(value: &Value) -> String {
-    let pretty = format!("{value:#}");
-    let mut text = String::with_capacity(pretty.len());
-    for c in pretty.chars() {
+    harmless(&format!("{value:#}"))
+}
+
+/// The value as JSON on one line.
+pub(super) fn json_line(value: &Value) -> String {
+    harmless(&value.to_string())
+}
+
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
         match c {
             // Outside strings there is nothing else, and every treacherous character has four hexadecimal digits.
             c if is_treacherous(c) && c != '\n' => {

@@ -2,7 +2,7 @@
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::Request;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -26,11 +26,42 @@ pub(super) enum Fault {
     Answer(String),
 }
 
+/// The connection of an answer that is under way; it ends when this is dropped.
+pub(super) type Driver = JoinSet<Result<(), hyper::Error>>;
+
 pub(super) async fn exchange(
     target: &Target,
     request: Request<Full<Bytes>>,
     limits: &Limits,
 ) -> Result<(Head, Bytes), Fault> {
+    let stream = connect(target, limits).await?;
+    let converse = async {
+        let (head, body, _driver) = ask(stream, request).await?;
+        Ok((head, collect(body, limits.body_octets_max).await?))
+    };
+    timeout(limits.response_timeout, converse).await.map_err(|_| silent(limits))?
+}
+
+/// Sends a request; the body of its answer is still to come.
+pub(super) async fn open(
+    target: &Target,
+    request: Request<Full<Bytes>>,
+    limits: &Limits,
+) -> Result<(Head, Incoming, Driver), Fault> {
+    let stream = connect(target, limits).await?;
+    timeout(limits.response_timeout, ask(stream, request)).await.map_err(|_| silent(limits))?
+}
+
+/// The whole body of an answer after all.
+pub(super) async fn rest(body: Incoming, limits: &Limits) -> Result<Bytes, Fault> {
+    timeout(limits.response_timeout, collect(body, limits.body_octets_max)).await.map_err(|_| silent(limits))?
+}
+
+fn silent(limits: &Limits) -> Fault {
+    Fault::Lost(format!("no answer within {} s", limits.response_timeout.as_secs_f32()))
+}
+
+async fn connect(target: &Target, limits: &Limits) -> Result<TcpStream, Fault> {
     let seconds = limits.connect_timeout.as_secs_f32();
     let stream = timeout(limits.connect_timeout, TcpStream::connect(target.dial()))
         .await
@@ -38,25 +69,21 @@ pub(super) async fn exchange(
         .map_err(|error| Fault::Connect(error.to_string()))?;
     // A request is one small write; waiting to fill a segment would only delay it. Failing to ask for that is no fault.
     let _ = stream.set_nodelay(true);
-    let seconds = limits.response_timeout.as_secs_f32();
-    timeout(limits.response_timeout, converse(stream, request, limits.body_octets_max))
-        .await
-        .map_err(|_| Fault::Lost(format!("no answer within {seconds} s")))?
+    Ok(stream)
 }
 
-async fn converse(
-    stream: TcpStream,
-    request: Request<Full<Bytes>>,
-    body_octets_max: usize,
-) -> Result<(Head, Bytes), Fault> {
+async fn ask(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(Head, Incoming, Driver), Fault> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| fault(&error))?;
-    // Dropped with this function, whichever way it ends, and the connection with it.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| fault(&error))?;
     let (head, body) = response.into_parts();
+    Ok((head, body, driver))
+}
+
+async fn collect(body: Incoming, body_octets_max: usize) -> Result<Bytes, Fault> {
     match Limited::new(body, body_octets_max).collect().await {
-        Ok(body) => Ok((head, body.to_bytes())),
+        Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Fault::Answer(format!("the answer is larger than {body_octets_max} octets")))
         }

@@ -4,6 +4,7 @@
 //! before the server restarted would turn the next renewal into an error that nobody could act on.
 
 mod address;
+mod events;
 mod exchange;
 mod path;
 mod problem;
@@ -16,10 +17,11 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 pub use address::AddressError;
+pub use events::{Event, Events};
 pub use problem::{ClientError, Problem};
 
 use address::Target;
-use exchange::{Fault, exchange};
+use exchange::{Fault, exchange, open, rest};
 use path::{instance_path, query, service_path};
 
 /// How long a request may take and how much it may answer.
@@ -80,6 +82,15 @@ pub struct Page<'a> {
     pub limit: Option<usize>,
     /// The `next` of the page before.
     pub cursor: Option<&'a str>,
+}
+
+/// Which changes are watched.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Watched<'a> {
+    /// Those of one service.
+    pub service: Option<&'a str>,
+    /// Those of services under a group.
+    pub under: Option<&'a str>,
 }
 
 /// A DNS question to explain.
@@ -163,6 +174,50 @@ impl Client {
                 }
             }
         }
+        Err(ClientError::Unreachable { tried, last })
+    }
+
+    /// Watches changes as they happen, after the position that [`Events::last_id`] said; without one from now on, and
+    /// what there is comes first. The first address that answers is used.
+    ///
+    /// # Errors
+    /// When no address answered, or one answered with anything but events.
+    pub async fn watch(&self, watched: Watched<'_>, after: Option<&str>) -> Result<Events, ClientError> {
+        let pairs = [("service", watched.service.map(Into::into)), ("under", watched.under.map(Into::into))];
+        let path = format!("/v1/watch{}", query(&pairs, Page::default()));
+        let after = after.map(|id| ("last-event-id", id));
+        let headers: Vec<(&'static str, &str)> = [("accept", "text/event-stream")].into_iter().chain(after).collect();
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut tried = Vec::new();
+        let mut last = String::new();
+        for position in (0..self.targets.len()).map(|step| (first + step) % self.targets.len()) {
+            let target = &self.targets[position];
+            let mut request = target.request(&Method::GET, &path, None, &headers)?;
+            if let Some(authorization) = &self.authorization {
+                request.headers_mut().insert(hyper::header::AUTHORIZATION, authorization.clone());
+            }
+            let authority = target.authority();
+            tried.push(authority.to_owned());
+            match open(target, request, &self.limits).await {
+                Ok((head, body, driver)) => {
+                    self.preferred.store(position, Ordering::Relaxed);
+                    let media_type = head.headers.get(hyper::header::CONTENT_TYPE);
+                    if head.status == StatusCode::OK && media_type.is_some_and(|is| is == "text/event-stream") {
+                        return Ok(Events::new(authority, body, driver, self.limits.body_octets_max));
+                    }
+                    let body = rest(body, &self.limits).await.unwrap_or_default();
+                    problem::judge(head, &body, authority)?;
+                    let detail = "the answer is no stream of events".to_owned();
+                    return Err(ClientError::Protocol { address: authority.to_owned(), detail });
+                }
+                Err(Fault::Answer(detail)) => {
+                    return Err(ClientError::Protocol { address: authority.to_owned(), detail });
+                }
+                Err(Fault::Connect(reason) | Fault::Lost(reason)) => last = reason,
+            }
+        }
+        // Next time the others come first: what stays silent would otherwise be waited for again and again.
+        self.preferred.store((first + 1) % self.targets.len(), Ordering::Relaxed);
         Err(ClientError::Unreachable { tried, last })
     }
 

@@ -124,6 +124,21 @@ async fn an_answer_that_never_comes_ends_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn an_event_beyond_the_limit_is_not_read() {
+    let limits = Limits { body_octets_max: 1000, ..Limits::default() };
+    let endless = fake::answer("200 OK", "text/event-stream", &format!("data: a\n\ndata: {}", "x".repeat(2000)));
+    let lines = fake::answer("200 OK", "text/event-stream", &"data: xxxxxxxxxx\n".repeat(200));
+    let server = FakeServer::start([endless, lines]).await;
+    let client = client(&[&dead_address().await, &server.address]).with_limits(limits);
+    let mut events = client.watch(Watched::default(), None).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().data, "a");
+    let error = events.next().await.unwrap_err().to_string();
+    assert!(error.ends_with("an event is larger than 1000 octets"), "{error}");
+    let mut events = client.watch(Watched::default(), None).await.unwrap();
+    assert!(matches!(events.next().await, Err(ClientError::Protocol { .. })));
+}
+
+#[tokio::test]
 async fn lists_are_asked_for_with_filters_and_cursor() {
     let server = FakeServer::start([fake::json("200 OK", &json!({})), fake::json("200 OK", &json!({}))]).await;
     let client = client(&[&server.address]);

@@ -7,7 +7,7 @@ use crate::net::ConnectionLimits;
 /// What to reckon with when the system does not say.
 const GRANTED_UNKNOWN: u64 = 1024;
 /// Connections and probes, when the system grants enough for them.
-const HTTP_MAX: usize = 8192;
+const HTTP_MAX: usize = 24_576;
 const DNS_MAX: usize = 1024;
 const PROBES_MAX: usize = 512;
 
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn where_enough_is_granted_the_limits_are_those_of_the_manual() {
         let Shares { http, dns, probes } = Shares::of(1 << 20);
-        assert_eq!((http.total, http.per_client), (8192, 4096));
+        assert_eq!((http.total, http.per_client), (24_576, 12_288));
         assert_eq!((dns.total, dns.per_client, probes), (1024, 256, 512));
     }
 }

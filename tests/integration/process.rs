@@ -95,6 +95,35 @@ fn zone_files_are_served_and_followed() {
 }
 
 #[test]
+fn a_watch_prints_what_happens_and_harms_no_shutdown() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = Server::start();
+    server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));
+    let watch = |words: &[&str]| {
+        let addresses = format!("{nobody},{}", server.http);
+        Program::start(Command::new(ROLLCALL).arg("watch").args(words).env("ROLLCALL_HTTP_ADDR", addresses))
+    };
+    let mut web = watch(&["web"]);
+    let mut group = watch(&["--under=payments", "--output=json"]);
+    web.line("what is there", |line| (line.contains("is") && line.contains("i1.web")).then_some(()));
+    group.line("that nobody is there", |line| line.contains(r#""event":"snapshot""#).then_some(()));
+    server.register("api.payments", "i1", &json!({"address": "10.0.0.8", "port": 80}));
+    server.deregister("web", "i1");
+    web.line("who left", |line| (line.contains("deregistered") && line.contains("i1.web")).then_some(()));
+    let change = group.line("who came", |line| {
+        serde_json::from_str::<serde_json::Value>(line).ok().filter(|line| line["event"] == "change")
+    });
+    assert_eq!((&change["changes"][0]["kind"], &change["revision"]), (&json!("registered"), &json!(2)));
+    assert!(!web.output().contains("payments"), "{}", web.output());
+    let output = server.output();
+    server.stop();
+    assert!(!output.contains("cut off"), "{output}");
+    // It waits for the server to come back.
+    web.signal(Signal::SIGTERM);
+    assert_eq!(web.ended().0, None, "ended by the signal, not before");
+}
+
+#[test]
 fn a_service_manager_ends_it_in_order() {
     let server = Server::start();
     server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));

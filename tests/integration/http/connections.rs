@@ -146,6 +146,23 @@ async fn a_client_that_does_not_read_its_answer_is_left() {
 }
 
 #[tokio::test]
+async fn a_watcher_that_does_not_read_is_left() {
+    let pace = Pace { patience: Duration::from_millis(50), octets_per_second: 1 << 20 };
+    let server = with_large_list(World::new().await, Settings { pace, ..settings(1) }).await;
+    let mut lazy = narrow(&server).await;
+    lazy.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut heard = [0; 12];
+    lazy.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"HTTP/1.1 200");
+    let left = async {
+        while server.world.waiting.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), left).await.is_ok(), "its place is never given up");
+}
+
+#[tokio::test]
 async fn what_slow_readers_hold_together_is_bounded() {
     let load = rollcall::api::Load::bounded(8 << 20);
     let server = with_large_list(World::under(load).await, Settings::default()).await;

@@ -5,9 +5,11 @@ mod connections;
 mod instances;
 mod leases;
 mod pages;
+mod polls;
 mod services;
 mod status;
 mod values;
+mod watch;
 mod wire;
 
 use axum::body::Body;

@@ -48,6 +48,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),
         started: tokio::time::Instant::now(),
         pins: api::Pins::default(),
+        waiting: api::Waiting::default(),
         load: api::Load::default(),
     };
     let api = api::router(Arc::new(context));

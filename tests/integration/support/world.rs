@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) zone_files: tempfile::TempDir,
     pub(crate) handler: dns::Handler,
     pub(crate) api: Router,
+    /// Requests that wait for a change.
+    pub(crate) waiting: prometheus_client::metrics::gauge::Gauge,
 }
 
 /// What a request got.
@@ -96,6 +98,8 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings_with(reserved)));
         let (writer, reader) = view::channel();
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
+        let waiting = api::Waiting::default();
+        let count = waiting.count();
         let context = api::Context {
             store: store.clone(),
             view: reader.clone(),
@@ -108,6 +112,7 @@ impl World {
             render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
             pins: api::Pins::default(),
+            waiting,
             load,
         };
         let world = Self {
@@ -117,6 +122,7 @@ impl World {
             zone_files: tempfile::tempdir().unwrap(),
             handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
+            waiting: count,
         };
         world.view.loaded().await;
         world

@@ -1,6 +1,11 @@
-//! The registry as readers see it: a consistent snapshot behind one atomic load, and waiting for a revision.
+//! The registry as readers see it: a consistent snapshot behind one atomic load, waiting for a revision, and a feed of
+//! what changed for those who follow.
 //!
-//! A view is published after the zone serves it, so whoever waits for a revision here finds it in DNS.
+//! A view is published after the zone serves it, so whoever waits for a revision or is told of a change here finds it
+//! in DNS.
+
+mod feed;
+mod follow;
 
 use std::sync::Arc;
 
@@ -8,12 +13,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::model::Revision;
-use crate::registry::Registry;
+use crate::registry::{Batch, Registry};
+use feed::Feed;
+pub use feed::{Interest, Published};
+pub use follow::{Following, News};
 
 #[derive(Debug)]
 struct Shared {
     registry: ArcSwap<Registry>,
     reached: watch::Sender<Option<Revision>>,
+    feed: Feed,
 }
 
 /// The one writer of a view.
@@ -24,19 +33,28 @@ pub struct ViewWriter(Arc<Shared>);
 #[derive(Debug, Clone)]
 pub struct ViewReader(Arc<Shared>);
 
-/// A view that shows an empty registry until the first [`ViewWriter::publish`].
+/// A view that shows an empty registry until the first [`ViewWriter::reset`].
 pub fn channel() -> (ViewWriter, ViewReader) {
     let registry = ArcSwap::from_pointee(Registry::default());
-    let shared = Arc::new(Shared { registry, reached: watch::Sender::new(None) });
+    let shared = Arc::new(Shared { registry, reached: watch::Sender::new(None), feed: Feed::default() });
     (ViewWriter(shared.clone()), ViewReader(shared))
 }
 
 impl ViewWriter {
-    /// Shows a registry, and wakes those who wait for its revision.
-    pub fn publish(&self, registry: Registry) {
+    /// Shows a registry to start over from: the first one, or one that no known batches lead to.
+    pub fn reset(&self, registry: Registry) {
+        let revision = registry.revision();
+        self.0.registry.store(Arc::new(registry));
+        self.0.feed.reset(revision);
+        self.0.reached.send_replace(Some(revision));
+    }
+
+    /// Shows a registry and the batches that led to it, and wakes those who wait for its revision or follow.
+    pub fn publish(&self, registry: Registry, batches: &[Arc<Batch>]) {
         let revision = registry.revision();
         self.0.registry.store(Arc::new(registry));
         self.0.reached.send_replace(Some(revision));
+        self.0.feed.push(batches);
     }
 }
 
@@ -61,6 +79,12 @@ impl ViewReader {
         self.wait_for(|reached| reached.is_some_and(|reached| reached >= revision)).await;
     }
 
+    /// Follows what is published after a position; [`News::Reset`] comes first when there is none, or when what came
+    /// after it is no longer known. A position in the future is waited for.
+    pub fn follow(&self, interest: Interest, after: Option<Revision>) -> Following {
+        Following::new(self.0.clone(), interest, after)
+    }
+
     async fn wait_for(&self, wanted: impl FnMut(&Option<Revision>) -> bool) {
         if self.0.reached.subscribe().wait_for(wanted).await.is_err() {
             std::future::pending::<()>().await;
@@ -69,23 +93,4 @@ impl ViewReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reader_waits_for_the_revision_and_then_sees_it() {
-        let (writer, reader) = channel();
-        assert!(!reader.is_loaded());
-        let waiting = tokio::spawn({
-            let reader = reader.clone();
-            async move {
-                reader.reached(Revision(2)).await;
-                reader.load().revision()
-            }
-        });
-        writer.publish(Registry::starting_at(Revision(1)));
-        assert!(reader.is_loaded());
-        writer.publish(Registry::starting_at(Revision(3)));
-        assert_eq!(waiting.await.unwrap(), Revision(3));
-    }
-}
+mod tests;
