@@ -35,6 +35,9 @@ const RECURSION_AVAILABLE: u8 = 0x80;
 /// Octets that hickory's encoder may need beyond ours in a message over a stream: it repeats the first owner name.
 const ENCODER_SLACK: usize = 512;
 
+/// The type of a question that would agree on a key (RFC 2930).
+const TKEY: u16 = 249;
+
 /// How a handler answers.
 #[derive(Debug, Clone)]
 pub struct HandlerSettings {
@@ -220,12 +223,20 @@ impl Handler {
         if request.edns.as_ref().is_some_and(|asked| asked.version() > 0) {
             return Answer::empty(ResponseCode::BADVERS);
         }
+        // Nobody has a key with us, so no signature can be right (RFC 8945 §5.2.1).
+        let is_signature = |record: &Record| matches!(record.record_type(), RecordType::TSIG | RecordType::SIG);
+        if request.signature.is_some() || request.additionals.iter().any(is_signature) {
+            return Answer::empty(ResponseCode::NotAuth);
+        }
         let [query] = request.queries.queries() else { return Answer::empty(ResponseCode::FormErr) };
         let (name, record_type) = (query.original().name(), query.query_type());
         match query.query_class() {
             DNSClass::IN => {}
             DNSClass::CH => return self.identity.answer(name, record_type),
             _ => return Answer::empty(ResponseCode::Refused),
+        }
+        if record_type == RecordType::Unknown(TKEY) {
+            return Answer::empty(ResponseCode::NotImp);
         }
         if matches!(record_type, RecordType::AXFR | RecordType::IXFR) {
             return Answer::empty(ResponseCode::Refused);

@@ -298,3 +298,31 @@ async fn owners_keep_the_case_of_the_question() {
         }
     }
 }
+
+/// A message with a record of a type and data in its additional section.
+fn with_record(mut message: Vec<u8>, record_type: u16, data: &[u8]) -> Vec<u8> {
+    message[11] += 1;
+    message.push(0);
+    message.extend([record_type.to_be_bytes(), [0, 255]].concat());
+    message.extend([0; 4]);
+    message.extend((data.len() as u16).to_be_bytes());
+    message.extend_from_slice(data);
+    message
+}
+
+#[tokio::test(start_paused = true)]
+async fn signatures_that_nobody_can_check_are_refused() {
+    const NOTAUTH: u16 = 9;
+    let world = world().await;
+    // TSIG and SIG(0), whole and with lengths that do not add up.
+    let tsig = [&wire("hmac-sha256")[..], &[0; 6], &[1, 44], &[0, 16], &[7; 16], &[0; 6]].concat();
+    for record_type in [250, 24] {
+        for data in [&tsig[..], &tsig[..tsig.len() - 1], &tsig[..9], &[], &[0xff; 300]] {
+            let reply = send(&world, &with_record(web(), record_type, data), Protocol::Udp).await.unwrap();
+            assert!([NOTAUTH, FORMERR].contains(&reply.rcode), "{record_type}, {} octets: {}", data.len(), reply.rcode);
+            assert!(reply.sections.iter().all(Vec::is_empty));
+        }
+    }
+    let tkey = send(&world, &question(&wire("key.svc.internal"), 249), Protocol::Udp).await.unwrap();
+    assert_eq!(tkey.rcode, NOTIMP);
+}
