@@ -151,19 +151,12 @@ fn in_cycles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     imports.keys().filter(reaches_itself).cloned().collect()
 }
 
-/// Files that import in a circle, and why they still do.
-const CIRCLES: [(&str, &[&str]); 1] = [
-    // `exchange` needs to know what an `Upstream` is, and stands in one file with who asks by `exchange`.
-    ("src/dns/forward", &["exchange", "metrics", "upstream"]),
-];
-
 #[test]
 fn files_of_a_module_do_not_import_in_circles() {
     let mut faults = Vec::new();
     for folder in folders(Path::new("src")) {
         let imports = imports_within(&folder);
-        let known = |file: &str| CIRCLES.iter().any(|(m, files)| folder == Path::new(m) && files.contains(&file));
-        for file in in_cycles(&imports).iter().filter(|file| !known(file)) {
+        for file in &in_cycles(&imports) {
             faults.push(format!("{}/{file} imports {:?}", folder.display(), imports[file]));
         }
     }

@@ -8,6 +8,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
 use super::Times;
+use super::failure::Failure;
 use super::reply::{FORMERR, Reply};
 use super::upstream::Upstream;
 use super::wire::{Asked, Match, Query, question_end};
@@ -17,15 +18,6 @@ const DATAGRAM_OCTETS_MAX: usize = 4096;
 /// Datagrams that answer nothing, after which somebody seems to be guessing and TCP is used, where there is nothing
 /// to guess.
 const STRAY_DATAGRAMS_MAX: usize = 16;
-
-/// Why an upstream did not reply.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It said nothing in time.
-    Silent,
-    /// The network said that it cannot.
-    Network(io::Error),
-}
 
 /// What came over UDP.
 enum Datagram {

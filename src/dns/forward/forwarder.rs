@@ -11,12 +11,13 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use super::ask::ask;
 use super::cache::Cache;
 use super::flight::{Boarded, Coming, Flights, Lead, Seat};
 use super::metrics::{Metrics, Outcome};
 use super::reply::{Answer, Envelope, NOERROR, SERVFAIL};
 use super::rule::{Rules, domains_of};
-use super::upstream::{Upstream, ask};
+use super::upstream::Upstream;
 use super::wire::Asked;
 use super::{CacheLimits, Settings, Times};
 use crate::dns::message::OPT_TYPE;

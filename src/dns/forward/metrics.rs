@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::exchange::Failure;
+use super::failure::Failure;
 use super::reply::{NOERROR, NXDOMAIN, Reply};
 
 /// Upper bounds in seconds: from an upstream's cache next door to the longest wait.

@@ -4,15 +4,17 @@
 //! Handler ─▶ Forwarder::begin ─┬▶ refusal: not allowed, no upstream for the name
 //!                              ├▶ Cache ─▶ reply, at once
 //!                              └▶ Flights ─▶ Pending ·· reply, when the exchange is over
-//!                                   └ one task a question: Upstreams::ask ─▶ exchange (UDP, then TCP)
+//!                                   └ one task a question: ask ─▶ exchange (UDP, then TCP)
 //! ```
 //!
 //! Replies stay in the form they came in: only header, question, lifetimes and the OPT record are our own, so a type
 //! that nobody here knows passes unharmed. Names of our own zones never come this far. Nothing is validated (DNSSEC)
 //! here, and options of EDNS are not passed on in either direction, but for an upstream's explanation of a failure.
 
+mod ask;
 mod cache;
 mod exchange;
+mod failure;
 mod flight;
 mod forwarder;
 mod metrics;
