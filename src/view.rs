@@ -32,6 +32,11 @@ pub fn channel() -> (ViewWriter, ViewReader) {
 }
 
 impl ViewWriter {
+    /// A reader of what is written here.
+    pub fn reader(&self) -> ViewReader {
+        ViewReader(self.0.clone())
+    }
+
     /// Shows a registry, and wakes those who wait for its revision.
     pub fn publish(&self, registry: Registry) {
         let revision = registry.revision();

@@ -11,7 +11,7 @@ use crate::model::{
     Addresses, CheckSpec, Duration, Health, INSTANCE_LIMITS, Label, Lease, LeaseId, Meta, Registration, State,
     Transport, Ttl,
 };
-use crate::registry::LeaseWish;
+use crate::registry::{Expiry, LeaseWish};
 
 /// The body of a registration. Numbers are read wide, so that one out of range is told from one of another type.
 #[derive(Debug, Deserialize)]
@@ -42,6 +42,7 @@ pub(super) struct RegistrationBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct AmendmentBody {
     pub(super) state: Option<String>,
+    pub(super) expires: Option<String>,
     pub(super) weight: Option<i64>,
     pub(super) tags: Option<Vec<String>>,
     pub(super) meta: Option<UniqueMap<String>>,
@@ -173,12 +174,33 @@ pub(super) fn state(text: &str) -> Result<State, Problem> {
     }
 }
 
+/// At least a second, or `never`, which is none.
+fn span_or_never(text: &str, pointer: &str) -> Result<Option<Duration>, Problem> {
+    if text == "never" {
+        return Ok(None);
+    }
+    match duration(text, pointer)? {
+        span if span >= Duration::from_secs(1) => Ok(Some(span)),
+        _ => Err(Problem::invalid(pointer, "at least 1s, or `never`")),
+    }
+}
+
+/// For how long a state holds, from text.
+pub(super) fn expiry(text: &str) -> Result<Expiry, Problem> {
+    Ok(span_or_never(text, "/expires")?.map_or(Expiry::Never, Expiry::After))
+}
+
 /// A weight from a number.
 pub(super) fn weight(number: i64) -> Result<u16, Problem> {
     rank(Some(number), 1, "/weight")
 }
 
 impl RegistrationBody {
+    /// The lease that it names.
+    pub(super) fn lease(&self) -> Option<&str> {
+        self.lease.as_deref()
+    }
+
     /// The registration and the lease it wants; `peer` is the address of who registers when the body has none.
     pub(super) fn into_registration(self, peer: IpAddr) -> Result<(Registration, LeaseWish), Problem> {
         let lease = match (self.lease_ttl, self.lease) {
@@ -199,12 +221,7 @@ impl RegistrationBody {
             Some("passing") => Health::Passing,
             Some(_) => return Err(Problem::invalid("/initial_health", "`unknown` or `passing`")),
         };
-        if self.evict_after.as_deref().is_some_and(|text| text != "never") {
-            return Err(Problem::invalid(
-                "/evict_after",
-                "eviction is not in this version: leave it out or say `never`",
-            ));
-        }
+        let evict_after = self.evict_after.as_deref().map(|text| span_or_never(text, "/evict_after")).transpose()?;
         let registration = Registration {
             addresses: addresses(self.address.as_deref(), self.addresses.as_deref(), peer)?,
             port: port(self.port.ok_or_else(|| Problem::invalid("/port", "a port is needed"))?, "/port")?,
@@ -218,7 +235,7 @@ impl RegistrationBody {
             https: self.https.unwrap_or(false),
             checks: checks(self.checks.unwrap_or_default())?.into(),
             initial_health,
-            evict_after: None,
+            evict_after: evict_after.flatten(),
             generation: self.generation,
             shared_address: self.shared_address.unwrap_or(false),
         };

@@ -143,6 +143,8 @@ pub(super) struct InstanceShape<'a> {
     generation: Option<u64>,
     shared_address: bool,
     state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_expires_at: Option<Timestamp>,
     health: Health,
     answered: bool,
     withheld_because: Option<String>,
@@ -180,6 +182,7 @@ impl<'a> InstanceShape<'a> {
             generation: registration.generation,
             shared_address: registration.shared_address,
             state: instance.state,
+            state_expires_at: instance.state_until,
             health: instance.health(),
             answered: instance.answered(),
             withheld_because: instance.withheld().map(|reason| reason.to_string()),
@@ -189,5 +192,19 @@ impl<'a> InstanceShape<'a> {
             lease,
             checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
         }
+    }
+}
+
+/// An instance that drains.
+#[derive(Serialize)]
+pub(super) struct DrainedShape<'a> {
+    #[serde(flatten)]
+    instance: InstanceShape<'a>,
+    safe_to_stop_at: Timestamp,
+}
+
+impl<'a> DrainedShape<'a> {
+    pub(super) fn new(instance: &'a Instance, safe_to_stop_at: Timestamp, context: &Context) -> Self {
+        Self { instance: InstanceShape::new(instance, context), safe_to_stop_at }
     }
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Context;
-use crate::model::Duration;
+use crate::model::{Duration, Timestamp};
 
 /// `GET /v1/status`
 pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
@@ -24,6 +24,7 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
         "services": view.services_after(None).filter(|service| !service.instances().is_empty()).count(),
         "instances": view.instances(),
         "answered": view.answered(),
+        "critical_for_a_day": view.critical_for_a_day(Timestamp::now()),
         "uptime": uptime,
         "peers": [],
     }))

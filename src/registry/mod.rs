@@ -16,7 +16,8 @@ mod state;
 
 pub use change::{Batch, Cause, Change};
 pub use command::{
-    Amendment, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Scope,
+    Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Renewal,
+    Scope,
 };
 pub use judge::{Judgement, Limits, Reserved};
-pub use state::{Registry, Service};
+pub use state::{Registry, Service, Superseded};

@@ -9,10 +9,12 @@
 //! cannot bring up to date gets a snapshot to start over from.
 
 mod deadlines;
+mod draft;
 mod leases;
 mod ledger;
 mod log;
 mod memory;
+mod waits;
 
 use std::fmt;
 use std::time::Duration;

@@ -5,6 +5,7 @@
 mod examples;
 mod explain;
 mod forward;
+mod ghosts;
 mod http;
 mod layers;
 mod process;

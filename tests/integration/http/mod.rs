@@ -8,6 +8,7 @@ mod pages;
 mod services;
 mod status;
 mod values;
+mod waiting;
 mod wire;
 
 use axum::body::Body;
