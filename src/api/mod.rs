@@ -19,6 +19,7 @@ mod paging;
 mod problem;
 mod shape;
 // The routes.
+mod batch;
 mod explain;
 mod instances;
 mod leases;
@@ -140,6 +141,7 @@ pub fn router(context: Arc<Context>) -> Router {
     let without_params = Router::new()
         .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
         .route("/v1/services/{service}/instances/{id}/renew", post(instances::renew))
+        .route("/v1/batch", post(batch::batch))
         .route("/v1/leases", post(leases::grant))
         .route("/v1/leases/renew", post(leases::renew_many))
         .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))

@@ -1,5 +1,6 @@
 //! The HTTP API: every route, every refusal, and what holds for all of them.
 
+mod batch;
 mod bodies;
 mod connections;
 mod instances;
