@@ -6,6 +6,7 @@ mod check;
 mod check_config;
 mod connection;
 mod deregister;
+mod drain;
 mod explain;
 mod fault;
 mod list;
@@ -39,8 +40,10 @@ enum Command {
     Serve(ServeArgs),
     /// Register an instance of a service
     Register(Box<register::RegisterArgs>),
-    /// Deregister an instance, or all of a service
+    /// Deregister an instance, or all of a service or group
     Deregister(deregister::DeregisterArgs),
+    /// Take an instance out of answers, and say when it is safe to stop it
+    Drain(drain::DrainArgs),
     /// Renew the lease of an instance
     Renew(renew::RenewArgs),
     /// List services
@@ -113,6 +116,7 @@ fn perform(command: Command, environment: &dyn Fn(&str) -> Option<String>, out: 
             Command::Serve(_) => Ok(()),
             Command::Register(args) => args.run(environment, out).await,
             Command::Deregister(args) => args.run(environment, out).await,
+            Command::Drain(args) => args.run(environment, out).await,
             Command::Renew(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out).await,

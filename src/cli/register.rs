@@ -100,6 +100,22 @@ pub(super) struct RegisterArgs {
     #[arg(long, value_parser = ["unknown", "passing"])]
     initial_health: Option<String>,
 
+    /// Leave once it has been critical for this long
+    #[arg(long, value_name = "TIME")]
+    evict_after: Option<Duration>,
+
+    /// A number that grows with each start
+    #[arg(long, value_name = "N")]
+    generation: Option<u64>,
+
+    /// Let others register the same address and port
+    #[arg(long)]
+    shared_address: bool,
+
+    /// Wait until it is answered, at most this long; exit 1 and say why when it is not
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Duration>,
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -152,6 +168,9 @@ impl RegisterArgs {
             ("lease", self.lease.as_deref().map(Value::from)),
             ("checks", (!self.checks.is_empty()).then(|| check::checks(&self.checks, &rhythm))),
             ("initial_health", self.initial_health.as_deref().map(Value::from)),
+            ("evict_after", text(self.evict_after).map(Value::from)),
+            ("generation", self.generation.map(Value::from)),
+            ("shared_address", self.shared_address.then_some(Value::Bool(true))),
         ];
         Ok(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
     }
@@ -163,11 +182,23 @@ impl RegisterArgs {
     ) -> Result<(), Fault> {
         let service = self.service.as_deref().or(self.service_flag.as_deref()).unwrap_or_default();
         let client = self.connection.client(environment)?;
-        let instance = client.register(service, self.id.as_deref(), &self.body()?).await?;
-        Ok(show(out, self.connection.output, &instance, |instance| {
+        let (id, body) = (self.id.as_deref(), self.body()?);
+        let instance = match self.wait {
+            Some(wait) => client.register_and_wait(service, id, &body, wait.std()).await?,
+            None => client.register(service, id, &body).await?,
+        };
+        show(out, self.connection.output, &instance, |instance| {
             let mut table = Table::headed(&["ID", "SERVICE", "DNS NAME", "REVISION", "HEALTH"]);
             table.push(["id", "service", "dns_name", "revision", "health"].map(|field| cell(&instance[field])));
             table
-        })?)
+        })?;
+        match self.wait {
+            Some(wait) if instance["answered"] != true => {
+                let because = cell(&instance["withheld_because"]);
+                let id = cell(&instance["id"]);
+                Err(Fault::NotYet(format!("{service}/{id} is registered, but not answered after {wait}: {because}")))
+            }
+            _ => Ok(()),
+        }
     }
 }
