@@ -346,6 +346,21 @@ async fn whoever_leaves_and_returns_in_a_batch_stays_on_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_superseded_within_a_batch_leaves_no_lease() {
+    for store in engines() {
+        let batch = Command::Batch(vec![
+            register("web", "old", alone(1), LeaseWish::Own(Span::from_secs(10))),
+            register("web", "new", alone(1), LeaseWish::None),
+        ]);
+        let Outcome::Batch(outcomes) = store.commit(batch).await.unwrap().outcome else { panic!() };
+        let Outcome::Registered { instance: old, .. } = &outcomes[0] else { panic!() };
+        assert!(store.lease(old.lease.unwrap().id).is_none());
+        assert_eq!(ids(&now(&*store).await), ["new"]);
+        assert!(superseded(&*store, "old", alone(1)).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_been_critical_for_a_day_is_counted() {
     for store in engines() {
         let i1 = put(&*store, "i1", Registration { checks: [check("tcp")].into(), ..alone(1) }).await;
