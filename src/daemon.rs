@@ -1,29 +1,31 @@
 //! Putting it together: bind, open, publish the first state, serve; and the same backwards at the end.
 
+mod descriptors;
+
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use descriptors::Shares;
 
 use crate::check::{Checker, Targets};
 use crate::config::{Config, Engine, ForwardRule, Upstream};
 use crate::dns::forward::{Forwarder, Rule, is_own, nameservers};
 use crate::dns::{Handler, HandlerSettings, Identity};
-use crate::model::Timestamp;
 use crate::net::{BindError, local_addresses};
 use crate::registry::{Limits, Reserved};
-use crate::store::{Memory, Store};
+use crate::store::{Embedded, Memory, OpenError, Store};
 use crate::telemetry::{Metrics, log};
 use crate::{api, check, demo, dns, replica, store, view, zone};
 
@@ -36,6 +38,8 @@ const CONFIGURED_SERVICES_MAX: usize = 100_000;
 
 /// Where the system says which name servers it has.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The least time that the store has to write what it has accepted.
+const CLOSING_MIN: Duration = Duration::from_secs(2);
 
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
@@ -44,6 +48,10 @@ pub enum DaemonError {
     Bind(BindError),
     /// A zone file cannot be served.
     Zones(zone::ZoneFileError),
+    /// Signals cannot be received, so nothing but SIGKILL would end the server.
+    Signals(std::io::Error),
+    /// The registry's directory cannot be used.
+    Store(OpenError),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
@@ -56,10 +64,12 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Ended(part) => {
                 write!(f, "{part} ended by itself, which is a defect of Rollcall; see the lines before")
             }
             Self::Zones(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "the signals that end a server cannot be received: {error}"),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
             Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
@@ -79,6 +89,7 @@ impl From<BindError> for DaemonError {
 pub struct Daemon {
     config: Config,
     metrics: Arc<Metrics>,
+    shares: Shares,
     dns: dns::Listeners,
     http: api::Listeners,
     /// Where names of others are asked; none means that they are refused.
@@ -130,11 +141,11 @@ impl Daemon {
     /// # Errors
     /// The first address that cannot be opened, or an upstream that is this server.
     pub fn bind(config: Config) -> Result<Self, DaemonError> {
-        raise_descriptor_limit();
+        let shares = Shares::of(descriptors::raise_limit());
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
         let forward = forward_rules(&config.forward, &dns.addresses())?;
-        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), dns, http })
+        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), shares, dns, http })
     }
 
     /// What `/metrics` shows.
@@ -157,43 +168,24 @@ impl Daemon {
     /// # Errors
     /// When a part cannot start, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let Self { config, metrics, dns, http, forward } = self;
+        let Self { config, metrics, shares, dns, http, forward } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let started = Instant::now();
 
-        let publisher = zone::Publisher::new(zone::Settings {
+        let mut publisher = zone::Publisher::new(zone::Settings {
             name: config.zone.clone(),
             ttl: config.ttl,
             name_server: name_server_addresses(&config, &dns_addresses),
             reverse: config.reverse.clone(),
-            serial: (Timestamp::now().as_millis() / 1000) as u32,
+            serial: 0,
         });
         let live = publisher.zone();
         let mut zone_files = match &config.zones {
             Some(folder) => Some(follow_zone_files(&metrics, live.clone(), folder.clone())?),
             None => None,
         };
-        let store: Arc<dyn Store> = match config.engine {
-            Engine::Memory => Arc::new(Memory::new(store_settings(&config, live.clone()))),
-        };
-        let (writer, reader) = view::channel();
-        let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
-        let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
-
-        let check_settings = check::Settings {
-            allow: config.check_allow.clone(),
-            listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
-            local_addresses: local_addresses().unwrap_or_default().iter().map(SocketAddr::ip).collect(),
-            ..check::Settings::default()
-        };
-        let targets = Arc::new(Targets::new(&check_settings));
-        let (stop_checks, checks_stop) = watch::channel(false);
-        let checks = metrics.register(|registry| {
-            Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
-        });
-        let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
-
-        let listening = dns::Settings::default();
+        // Both before the registry, which may take seconds to load: until then every answer is SERVFAIL or 503, and soon.
+        let listening = dns::Settings { connections: shares.dns, ..dns::Settings::default() };
         let answering = HandlerSettings {
             udp_payload: config.udp_payload,
             idle: listening.idle,
@@ -214,6 +206,29 @@ impl Daemon {
             handler.with_forwarder(Forwarder::new(settings, registry))
         });
         let mut dns = Part::spawn("DNS", |signal| dns.serve(Arc::new(handler), listening, signal));
+
+        let gate = api::Gate::default();
+        let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
+        let mut http = Part::spawn("HTTP", |signal| http.serve(gate.router(), serving, signal));
+
+        let store = open_store(&config, live.clone()).await?;
+        publisher.start_serial(store.serial_base());
+        let (writer, reader) = view::channel();
+        let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
+        let mut replica = Part { name: "the replica", closing: watch::Sender::new(false), task: replica };
+
+        let check_settings = check::Settings {
+            allow: config.check_allow.clone(),
+            listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
+            concurrency_max: shares.probes,
+            ..check::Settings::default()
+        };
+        let targets = Arc::new(Targets::new(&check_settings));
+        let (stop_checks, checks_stop) = watch::channel(false);
+        let checks = metrics.register(|registry| {
+            Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, checks_stop)
+        });
+        let mut checks = Part { name: "the checks", closing: stop_checks, task: checks };
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {
@@ -238,38 +253,47 @@ impl Daemon {
             }),
             render_metrics: Box::new({
                 let metrics = metrics.clone();
-                move || metrics.render().unwrap_or_default()
+                move || metrics.render()
             }),
             started,
             pins: api::Pins::default(),
+            load: api::Load::default(),
         };
-        let router = api::router(Arc::new(context));
-        let mut http = Part::spawn("HTTP", |signal| http.serve(router, api::Settings::default(), signal));
-
-        reader.loaded().await;
-        for address in &dns_addresses {
-            tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
-        }
-        for (domain, upstream) in forwarding {
-            tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
-        }
-        for address in &http_addresses {
-            tracing::info!(http.address = %address, "serving the API");
-        }
+        let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));
         let (leave_demo, demo_leaves) = watch::channel(false);
-        let demo = match (config.demo, http_addresses.first(), dns_addresses.first()) {
-            (true, Some(http), Some(dns)) => {
-                let demo = demo::start(*http, *dns, &config.zone, demo_leaves).await;
-                Some(demo.map_err(DaemonError::Demo)?)
+        let begin = async {
+            reader.loaded().await;
+            gate.open(router);
+            store.serving();
+            for address in &dns_addresses {
+                tracing::info!(dns.address = %address, dns.zone = %config.zone, "answering DNS over UDP and TCP");
             }
-            _ => None,
+            for (domain, upstream) in forwarding {
+                tracing::info!(dns.domain = domain, dns.upstream = %upstream, "forwarding names of others");
+            }
+            for address in &http_addresses {
+                tracing::info!(http.address = %address, "serving the API");
+            }
+            match (config.demo, http_addresses.first(), dns_addresses.first()) {
+                (true, Some(http), Some(dns)) => demo::start(*http, *dns, &config.zone, demo_leaves).await.map(Some),
+                _ => Ok(None),
+            }
         };
-
-        let mut parts = vec![&mut replica, &mut checks, &mut dns, &mut http];
-        parts.extend(zone_files.as_mut());
-        let ended = tokio::select! {
-            () = shutdown => None,
-            part = first_to_end(&mut parts) => Some(part),
+        let (demo, ended) = {
+            let mut parts = vec![&mut replica, &mut checks, &mut dns, &mut http];
+            parts.extend(zone_files.as_mut());
+            let mut end = pin!(async {
+                tokio::select! {
+                    () = shutdown => None,
+                    part = first_to_end(&mut parts) => Some(part),
+                }
+            });
+            // Told to end while it still begins, it ends without having begun.
+            tokio::select! {
+                biased;
+                ended = &mut end => (None, ended),
+                demo = begin => (demo.map_err(DaemonError::Demo)?, end.await),
+            }
         };
         tracing::info!("stopping");
         let deadline = Instant::now() + config.grace;
@@ -282,6 +306,11 @@ impl Daemon {
             if ended != Some(part.name) {
                 part.close(deadline).await;
             }
+        }
+        // What was accepted is written, also when the grace period was used up before.
+        let closing = tokio::time::timeout_at(deadline.max(Instant::now() + CLOSING_MIN), store.close());
+        if closing.await.is_err() {
+            tracing::warn!("the store could not be closed in time; the next start checks all of it");
         }
         replica.task.abort();
         tracing::info!("stopped");
@@ -307,6 +336,20 @@ fn follow_zone_files(metrics: &Metrics, live: Arc<zone::Zone>, folder: PathBuf) 
         Err(error) => tracing::warn!(error = %error, "SIGHUP cannot be received; zone files are read when they change"),
     }
     Ok(Part::spawn("the zone files", |closing| reloader.run(asked, closing)))
+}
+
+/// Opens the engine that was asked for. Loading blocks, so it has a thread of its own.
+async fn open_store(config: &Config, live: Arc<zone::Zone>) -> Result<Arc<dyn Store>, DaemonError> {
+    let settings = store_settings(config, live);
+    let dir = match &config.engine {
+        Engine::Memory => return Ok(Arc::new(Memory::new(settings))),
+        Engine::Embedded(dir) => dir.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, settings)).await;
+    match opened {
+        Ok(opened) => Ok(Arc::new(opened.map_err(DaemonError::Store)?)),
+        Err(_) => Err(DaemonError::Ended("loading the registry")),
+    }
 }
 
 fn store_settings(config: &Config, live: Arc<zone::Zone>) -> store::Settings {
@@ -383,35 +426,24 @@ fn forward_rules(rules: &[ForwardRule], listeners: &[SocketAddr]) -> Result<Vec<
     rules.iter().map(rule).collect()
 }
 
-/// Takes as many descriptors as the system grants: connections and probes hold one each.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
-    match raised {
-        Ok(limit) => tracing::debug!(process.descriptors_max = limit, "descriptor limit raised"),
-        Err(error) => tracing::warn!(error = %error, "the descriptor limit stays where it is"),
-    }
-}
-
-/// Completes when the process is told to end; a second time ends it without grace.
-async fn told_to_end() {
+/// Asks for the signals that end the process, which from then on do nothing else. The future completes when one has
+/// come; a second one ends the process without grace.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be received; only SIGKILL ends this server");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tokio::spawn(async move {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
 }
 
 /// Runs a server until the process is told to end. Exit code 0 then, 2 when it cannot start, 1 when a part of it fails.
@@ -430,9 +462,11 @@ pub fn serve(config: Config) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let outcome = runtime.block_on(async {
+        // Before the first port is open, because whoever sees one may already end the server.
+        let shutdown = told_to_end().map_err(DaemonError::Signals)?;
         let daemon = Daemon::bind(config)?;
         daemon.metrics().register(|registry| logging.register(registry));
-        daemon.run(told_to_end()).await
+        daemon.run(shutdown).await
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {

@@ -110,6 +110,7 @@ pub fn spawn(
                     for name in touched {
                         publisher.publish(name, state.service(name));
                     }
+                    publisher.stamp(state.revision());
                 }
             }
             metrics.observe(&state, started);

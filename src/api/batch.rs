@@ -14,7 +14,7 @@ use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::extract::{Object, instance_id, json, service_name};
+use super::extract::{Object, instance_id, json, new_service_name, service_name};
 use super::instances::{peer, random_id};
 use super::problem::Problem;
 use super::registration::RegistrationBody;
@@ -156,6 +156,7 @@ impl OperationBody {
         match self.head.op.as_deref() {
             Some("register") => {
                 let (service, id) = self.instance()?;
+                new_service_name(service.as_str(), &context.zone).map_err(|problem| problem.at("/service"))?;
                 let id = id.map_or_else(|| IdChoice::Chosen(random_id()), IdChoice::Given);
                 let (registration, lease) = self.body.into_registration(peer)?;
                 context.permit(&registration)?;
@@ -221,7 +222,7 @@ fn refused(refusal: &Refusal, commands: &[Command]) -> Problem {
     let Refusal::InBatch { position, refusal: inner } = refusal else { return Problem::refused(refusal) };
     match (&**inner, commands.get(*position)) {
         (Refusal::LeaseGone(id), Some(Command::Renew(_))) => {
-            Problem::lapsed(&[id.to_string()]).within(&format!("/operations/{position}"))
+            Problem::lapsed(vec![id.to_string()]).within(&format!("/operations/{position}"))
         }
         _ => Problem::refused(refusal),
     }
@@ -247,7 +248,7 @@ pub(super) async fn batch(State(context): State<Arc<Context>>, request: Request<
     };
     context.served(committed.revision).await?;
     let Outcome::Batch(outcomes) = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     let results = commands.iter().zip(outcomes).filter_map(|(command, outcome)| match (command, outcome) {
         (_, Outcome::Registered { created, instance }) => {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::extract::{UniqueMap, escape_key};
 use super::problem::Problem;
-use super::registration::{duration, port};
+use super::values::{duration, port};
 use crate::model::{
     CheckKind, CheckSpec, Duration, HttpCheck, HttpMethod, Label, RequestHeaders, RequestPath, RequestPathError,
     StatusRanges, probe_bounds,

@@ -16,7 +16,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 
 use super::problem::Problem;
-use crate::model::{InstanceId, Revision, ServiceName};
+use super::wording;
+use crate::model::{InstanceId, Revision, ServiceName, ZoneName};
 use crate::registry::Precondition;
 
 /// How long a body may take to arrive.
@@ -69,11 +70,11 @@ fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
         let pointer = pointer(error.path());
         // The first value at fault may stand in front of something that is no JSON at all.
         match serde_json::from_slice::<Json>(octets) {
-            Ok(Json) => Problem::invalid(pointer, error.into_inner().to_string()),
-            Err(error) => Problem::not_json(error.to_string()),
+            Ok(Json) => wording::impossible(pointer, error.inner()),
+            Err(error) => wording::not_json(octets, &error),
         }
     })?;
-    deserializer.end().map_err(|error| Problem::not_json(error.to_string()))?;
+    deserializer.end().map_err(|error| wording::not_json(octets, &error))?;
     Ok(value)
 }
 
@@ -256,6 +257,20 @@ impl Params {
 /// The name of a service in a path or parameter.
 pub(super) fn service_name(text: &str) -> Result<ServiceName, Problem> {
     text.parse().map_err(|error| Problem::invalid_name("service", &error))
+}
+
+/// The name of a service that something is to be registered or set for; one with the zone's name at its end is its name
+/// in DNS, taken for that of the service.
+pub(super) fn new_service_name(text: &str, zone: &ZoneName) -> Result<ServiceName, Problem> {
+    let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    match lower.strip_suffix(zone.as_str()) {
+        Some("") => Err(Problem::zone_in_name(zone, None)),
+        Some(rest) if rest.ends_with('.') => {
+            let meant = rest.trim_end_matches('.').parse::<ServiceName>().ok();
+            Err(Problem::zone_in_name(zone, meant.map(|meant| meant.to_string())))
+        }
+        _ => service_name(text),
+    }
 }
 
 /// The id of an instance in a path.

@@ -7,13 +7,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde_json::json;
 
-use super::extract::{Params, Path, instance_id, json, no_body, precondition, service_name};
+use super::extract::{Params, Path, instance_id, json, new_service_name, no_body, precondition, service_name};
 use super::problem::Problem;
-use super::registration::{AmendmentBody, RegistrationBody, expiry, meta, state, tags, weight};
-use super::shape::{InstanceShape, LeaseShape};
+use super::registration::{AmendmentBody, RegistrationBody};
+use super::shape::{InstanceShape, LeaseShape, respond};
+use super::values::{expiry, meta, state, tags, weight};
 use super::{BODY_OCTETS_MAX, Context, Peer, guard, wait};
 use crate::model::{Duration, Instance, InstanceId, Label, Revision, ServiceName};
 use crate::registry::{Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register};
@@ -21,15 +21,6 @@ use crate::store::CommitError;
 
 /// Tries to find an id that no instance has, when the server chooses.
 const CHOICE_TRIES: usize = 8;
-
-/// An instance in a shape as a response, with its revision as the entity tag.
-pub(super) fn respond<S: Serialize>(status: StatusCode, shape: &S, instance: &Instance) -> Response {
-    let mut response = (status, Json(shape)).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", instance.revision)) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
-}
 
 /// The response to a write that led to an instance.
 fn written(status: StatusCode, instance: &Instance, revision: Revision, context: &Context) -> Response {
@@ -81,12 +72,12 @@ pub(super) async fn register(
     params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
     let wait = wait::to_be_answered(params)?;
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     registered(*created, instance, committed.revision, wait, &context).await
 }
@@ -110,7 +101,7 @@ pub(super) async fn register_chosen(
     params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let service = service_name(&service)?;
+    let service = new_service_name(&service, &context.zone)?;
     let wait = wait::to_be_answered(params)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
@@ -121,8 +112,7 @@ pub(super) async fn register_chosen(
                 register.id = IdChoice::Chosen(random_id());
                 continue;
             }
-            Err(CommitError::Refused(refusal)) => return Err(Problem::refused(&refusal)),
-            Err(CommitError::Unavailable(reason)) => return Err(Problem::unavailable(&reason)),
+            Err(error) => return Err(error.into()),
         };
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
@@ -175,7 +165,7 @@ pub(super) async fn amend(
     };
     let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(instance) = &committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     Ok(written(StatusCode::OK, instance, committed.revision, &context))
 }
@@ -207,12 +197,12 @@ pub(super) async fn renew(
     let view = context.view.load();
     let Some(instance) = view.instance(&service, id.as_str()) else {
         let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::lapsed(&["its own lease".into()]) } else { Problem::no_instance() });
+        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::nothing_to_renew() });
     };
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
     match context.renew(own.id).await? {
         Some(lease) => Ok(Json(json!({ "lease": LeaseShape::from(lease) })).into_response()),
-        None => Err(Problem::lapsed(&[own.id.to_string()])),
+        None => Err(Problem::lapsed(vec![own.id.to_string()])),
     }
 }

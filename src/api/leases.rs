@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::extract::{Path, json, no_body};
 use super::problem::Problem;
-use super::registration::lease_ttl;
 use super::shape::LeaseShape;
+use super::values::lease_ttl;
 use super::{BODY_OCTETS_MAX, Context};
 use crate::model::{Lease, LeaseId};
 use crate::registry::{Command, Outcome, Refusal};
@@ -41,7 +41,7 @@ impl Context {
     }
 
     async fn renew_all(&self, ids: &[LeaseId]) -> Result<Vec<Option<Lease>>, Problem> {
-        self.store.renew(ids).await.map_err(|error| Problem::unavailable(&error.to_string()))
+        Ok(self.store.renew(ids).await?)
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn grant(State(context): State<Arc<Context>>, request: Request<
     let ttl = lease_ttl(&body.ttl, "/ttl")?;
     let committed = context.commit(Command::Grant { ttl }).await?;
     let Outcome::Granted(lease) = committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     let mut response = (StatusCode::CREATED, Json(LeaseShape::from(lease))).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/leases/{}", lease.id)) {
@@ -71,7 +71,7 @@ pub(super) async fn renew(
         Ok(lease) => context.renew(lease).await?,
         Err(_) => None,
     };
-    let lease = lease.ok_or_else(|| Problem::lapsed(&[id]))?;
+    let lease = lease.ok_or_else(|| Problem::lapsed(vec![id]))?;
     Ok(Json(LeaseShape::from(lease)).into_response())
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn renew_many(
         }
     }
     if !lapsed.is_empty() {
-        return Err(Problem::lapsed(&lapsed));
+        return Err(Problem::lapsed(lapsed));
     }
     let leases: Vec<LeaseShape> = renewed.into_iter().map(LeaseShape::from).collect();
     Ok(Json(json!({ "leases": leases })).into_response())
@@ -122,7 +122,6 @@ pub(super) async fn revoke(
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Err(CommitError::Refused(Refusal::LeaseGone(_))) => Err(Problem::no_lease(&id)),
-        Err(CommitError::Refused(refusal)) => Err(Problem::refused(&refusal)),
-        Err(CommitError::Unavailable(reason)) => Err(Problem::unavailable(&reason)),
+        Err(error) => Err(error.into()),
     }
 }

@@ -8,12 +8,17 @@
 //! A write is answered once this node's DNS serves it. Reads come from the view and never wait.
 
 // Serving: connections, limits that hold for every request.
+mod gate;
 mod guard;
+mod load;
+mod metrics;
 mod serve;
 // What comes in.
 mod check;
 mod extract;
 mod registration;
+mod values;
+mod wording;
 // What goes out.
 mod paging;
 mod problem;
@@ -37,12 +42,15 @@ use axum::Router;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 
+pub use gate::Gate;
+pub use load::Load;
+pub use metrics::counted;
 pub use problem::Problem;
 pub use serve::{Listeners, Settings};
 
 use crate::model::{Registration, Revision, ZoneName};
 use crate::registry::Command;
-use crate::store::{CommitError, Committed, Store};
+use crate::store::{Committed, Store};
 use crate::view::ViewReader;
 use crate::zone::Zone;
 
@@ -59,6 +67,9 @@ pub type PermitChecks = dyn Fn(&Registration) -> Result<(), CheckRefused> + Send
 
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
+
+/// Renders all metrics of the process.
+pub type RenderMetrics = dyn Fn() -> Result<String, fmt::Error> + Send + Sync;
 
 /// What the routes work with.
 pub struct Context {
@@ -79,11 +90,13 @@ pub struct Context {
     /// What keeps this node from being ready.
     pub not_ready: Box<NotReady>,
     /// Renders what `/metrics` shows.
-    pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
+    pub render_metrics: Box<RenderMetrics>,
     /// When the process began to serve.
     pub started: tokio::time::Instant,
     /// Views that pages of lists are pinned to.
     pub pins: Pins,
+    /// What answers may hold while their clients read them.
+    pub load: Load,
 }
 
 pub use paging::Pins;
@@ -101,10 +114,7 @@ pub struct Peer(pub SocketAddr);
 impl Context {
     /// Carries a command out and waits until this node serves the result.
     async fn commit(&self, command: Command) -> Result<Committed, Problem> {
-        let committed = self.store.commit(command).await.map_err(|error| match error {
-            CommitError::Refused(refusal) => Problem::refused(&refusal),
-            CommitError::Unavailable(reason) => Problem::unavailable(&reason),
-        })?;
+        let committed = self.store.commit(command).await?;
         self.served(committed.revision).await?;
         Ok(committed)
     }

@@ -5,8 +5,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::model::{LeaseId, NameError};
+use crate::model::{LeaseId, NameError, ZoneName};
 use crate::registry::Refusal;
+use crate::store::CommitError;
 
 /// A request that was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ struct Parts {
     detail: String,
     pointer: Option<String>,
     nearest: Option<String>,
+    /// Which of the things that were asked for it is about.
+    ids: Vec<String>,
     headers: Vec<(HeaderName, &'static str)>,
 }
 
@@ -33,6 +36,8 @@ struct Document<'a> {
     pointer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ids: &'a [String],
 }
 
 /// Octets of a detail or a pointer, which may repeat what was sent.
@@ -51,10 +56,24 @@ fn presentable(text: &str) -> String {
     shown
 }
 
+/// Where there is something, for those who look around.
+const ROUTES: &str = "the API has /v1/services, /v1/services/{service}, /v1/services/{service}/settings, \
+                      /v1/services/{service}/instances/{id}, /v1/leases, /v1/explain, /v1/status, /healthz, /readyz and \
+                      /metrics; the README tells the rest";
+
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = presentable(&detail.into());
-        Self(Box::new(Parts { status, kind, title, detail, pointer: None, nearest: None, headers: Vec::new() }))
+        Self(Box::new(Parts {
+            status,
+            kind,
+            title,
+            detail,
+            pointer: None,
+            nearest: None,
+            ids: Vec::new(),
+            headers: Vec::new(),
+        }))
     }
 
     /// Names the field at fault by a JSON pointer (RFC 6901), or what holds it when its key is too long to repeat.
@@ -127,15 +146,32 @@ impl Problem {
         problem
     }
 
+    /// A service is called what it is called in DNS.
+    pub(super) fn zone_in_name(zone: &ZoneName, nearest: Option<String>) -> Self {
+        let advice = nearest.as_ref().map_or_else(String::new, |nearest| format!(", so call it {nearest:?}"));
+        let detail = format!("service: DNS adds the zone, {}, to the name of a service{advice}", zone.as_str());
+        let mut problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
+        problem.0.nearest = nearest;
+        problem
+    }
+
     /// Another site's page asked a browser to write.
     pub(super) fn foreign_origin() -> Self {
         let detail = "a browser sent this for a page of another site; writes are taken from no other origin";
         Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from another site", detail)
     }
 
+    /// The name in the request may be anybody's.
+    pub(super) fn misdirected() -> Self {
+        let detail = "a request from this machine names it by an IP address, by localhost or by a name below localhost; \
+                      any other name in Host could be a web page's that had it resolve to here";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request names another host", detail)
+    }
+
     /// No route has this path.
     pub(super) fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", "see the API's routes")
+        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", ROUTES)
     }
 
     /// The path does not have this method.
@@ -161,16 +197,34 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "changed-meanwhile", "The instance changed meanwhile", detail)
     }
 
+    /// There is no such instance to renew the lease of.
+    pub(super) fn nothing_to_renew() -> Self {
+        let mut problem = Self::no_instance();
+        problem.0.detail = "nobody is registered under this id: register again".to_owned();
+        problem
+    }
+
     /// There is no such lease to look at or revoke.
     pub(super) fn no_lease(id: &str) -> Self {
         let detail = format!("lease {} is unknown, revoked or lapsed", id.escape_default());
         Self::new(StatusCode::NOT_FOUND, "no-lease", "There is no such lease", detail)
     }
 
-    /// A lease that was to be renewed is not alive.
-    pub(super) fn lapsed(ids: &[String]) -> Self {
-        let ids = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
-        let detail = format!("not alive: {ids}; register again");
+    /// Leases that were to be renewed are not alive. All of them stand in the member `ids`, as they were asked for; the
+    /// detail, which is for people, may be cut.
+    pub(super) fn lapsed(ids: Vec<String>) -> Self {
+        let listed = ids.iter().map(|id| id.escape_default().to_string()).collect::<Vec<_>>().join(", ");
+        let mut problem = Self::lease_gone(format!("register again; lapsed, revoked or never granted: {listed}"));
+        problem.0.ids = ids;
+        problem
+    }
+
+    /// The lease of the instance itself ended, and the instance with it.
+    pub(super) fn own_lapsed() -> Self {
+        Self::lease_gone("the instance left when it lapsed: register again".to_owned())
+    }
+
+    fn lease_gone(detail: String) -> Self {
         Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
     }
 
@@ -200,6 +254,24 @@ impl Problem {
         problem
     }
 
+    /// Answers that others still read take all the memory there is for them.
+    pub(super) fn busy() -> Self {
+        let detail = "too many large answers are still being read; try again, or ask for smaller pages with `limit`";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has its hands full", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "1"));
+        problem
+    }
+
+    /// The engine answered a command with what belongs to another.
+    pub(super) fn another_outcome() -> Self {
+        Self::unavailable("the store answered something else")
+    }
+
+    /// This server cannot do what it should.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server is at fault", detail)
+    }
+
     /// What the registry's rules say.
     pub(super) fn refused(refusal: &Refusal) -> Self {
         let (status, kind, title, advice) = match refusal {
@@ -212,9 +284,12 @@ impl Problem {
             Refusal::NameTooLong(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", "choose shorter names")
             }
-            Refusal::NoInstance => {
-                (StatusCode::NOT_FOUND, "no-instance", "There is no such instance", "register it first")
-            }
+            Refusal::NoInstance => (
+                StatusCode::NOT_FOUND,
+                "no-instance",
+                "There is no such instance",
+                "nobody is registered under this id: GET /v1/services/{service} lists who is",
+            ),
             Refusal::LeaseGone(_) => {
                 (StatusCode::CONFLICT, "lease-gone", "The lease is not alive", "grant another and register on that")
             }
@@ -265,7 +340,22 @@ impl Problem {
                 "delete the settings of services that are gone",
             ),
         };
-        Self::new(status, kind, title, format!("{refusal}; {advice}"))
+        // Titles say what these two are already.
+        let detail = match refusal {
+            Refusal::NoInstance => advice.to_owned(),
+            Refusal::LeaseGone(id) => format!("{id} has lapsed, was revoked or never granted; {advice}"),
+            _ => format!("{refusal}; {advice}"),
+        };
+        Self::new(status, kind, title, detail)
+    }
+}
+
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Refused(refusal) => Self::refused(&refusal),
+            CommitError::Unavailable(reason) => Self::unavailable(&reason),
+        }
     }
 }
 
@@ -278,9 +368,10 @@ impl IntoResponse for Problem {
             detail: &self.0.detail,
             pointer: self.0.pointer.as_deref(),
             nearest: self.0.nearest.as_deref(),
+            ids: &self.0.ids,
         };
         let mut headers: HeaderMap =
-            self.0.headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+            self.0.headers.iter().cloned().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         (self.0.status, headers, Json(document)).into_response()
     }

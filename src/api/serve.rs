@@ -1,5 +1,6 @@
 //! Accepting HTTP connections, with limits that one client cannot use up for all.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::Peer;
-use crate::net::{BindError, ConnectionLimits, Connections, Pace, Paced, Slot, tcp_listener};
+use super::load::Held;
+use crate::net::{Acceptor, BindError, ConnectionLimits, Connections, Pace, Paced, Slot, tcp_listener};
 
 /// Octets of a request's head.
 const HEAD_OCTETS_MAX: usize = 32 << 10;
@@ -83,36 +85,36 @@ async fn accept(
     mut closing: watch::Receiver<bool>,
 ) {
     let mut conversations = JoinSet::new();
+    let mut acceptor = Acceptor::new(listener, "HTTP");
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, peer) = tokio::select! {
+            accepted = acceptor.accept() => accepted,
             Some(_) = conversations.join_next() => continue,
             () = crate::net::closing(&mut closing) => break,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Some(slot) = connections.admit(peer.ip()) {
-                    conversations.spawn(converse(stream, peer, router.clone(), slot, settings, closing.clone()));
-                }
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: waiting frees some, spinning frees none.
-                tracing::warn!(error = %error, "accepting an HTTP connection failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        if let Some(slot) = connections.admit(peer.ip()) {
+            conversations.spawn(converse(stream, peer, router.clone(), slot, settings, closing.clone()));
         }
     }
-    drop(listener);
+    drop(acceptor);
     conversations.join_all().await;
 }
 
 /// What a connection is busy with. It is idle, and may be closed to make room, when it is busy with neither.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct WorkOf {
     /// From the head of a request to the last frame of its answer.
     answering: bool,
     /// From the first octet written to the last one taken by the kernel.
     writing: bool,
+    /// Room of answers whose last frame is made and perhaps not written yet.
+    unwritten: Vec<Held>,
+}
+
+impl WorkOf {
+    fn is_idle(&self) -> bool {
+        !self.answering && !self.writing
+    }
 }
 
 struct Work {
@@ -123,22 +125,40 @@ struct Work {
 impl Work {
     fn change(&self, edit: impl FnOnce(&mut WorkOf)) {
         let mut of = self.of.lock();
-        let was_idle = *of == WorkOf::default();
+        let was_idle = of.is_idle();
         edit(&mut of);
-        match (was_idle, *of == WorkOf::default()) {
+        match (was_idle, of.is_idle()) {
             (true, false) => self.slot.busy(),
             (false, true) => self.slot.idle(),
             _ => {}
         }
     }
+
+    /// Something waits to be written, or all has been.
+    fn writing(&self, is: bool) {
+        self.change(|of| {
+            of.writing = is;
+            if !is {
+                of.unwritten.clear();
+            }
+        });
+    }
 }
 
 /// Held for as long as an answer is being made, to its last frame.
-struct Answering(Arc<Work>);
+struct Answering {
+    work: Arc<Work>,
+    held: Option<Held>,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.change(|of| of.answering = false);
+        let held = self.held.take();
+        self.work.change(|of| {
+            of.answering = false;
+            // The frames are made, and wait for the peer in the buffers of the connection.
+            of.unwritten.extend(held);
+        });
     }
 }
 
@@ -183,13 +203,17 @@ async fn converse(
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
             work.change(|of| of.answering = true);
-            let answering = Answering(work.clone());
-            async move { router.call(request).await.map(|response| response.map(|body| Answer { body, answering })) }
+            let mut answering = Answering { work: work.clone(), held: None };
+            async move {
+                let mut response = router.call(request).await?;
+                answering.held = response.extensions_mut().remove();
+                Ok::<_, Infallible>(response.map(|body| Answer { body, answering }))
+            }
         }
     });
     let stream = Paced::new(stream, settings.pace, {
         let work = work.clone();
-        move |is| work.change(|of| of.writing = is)
+        move |is| work.writing(is)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -105,7 +105,7 @@ pub(super) async fn instances(
 async fn deregister_all(context: &Context, scope: Scope) -> Result<Response, Problem> {
     let committed = context.commit(Command::DeregisterAll(scope)).await?;
     let Outcome::Deregistered(count) = committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     let mut response = Json(json!({ "deregistered": count })).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(committed.revision));

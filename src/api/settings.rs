@@ -9,9 +9,9 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::extract::{json, no_body, service_name};
+use super::extract::{json, new_service_name, no_body, service_name};
 use super::problem::Problem;
-use super::registration::ttl;
+use super::values::ttl;
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl};
 use crate::registry::{Command, Outcome};
@@ -45,7 +45,7 @@ async fn set(
     let committed = context.commit(Command::Configure { service, settings }).await?;
     match committed.outcome {
         Outcome::Configured { existed } => Ok((existed, committed.revision)),
-        _ => Err(Problem::unavailable("the store answered something else")),
+        _ => Err(Problem::another_outcome()),
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn configure(
     Path(service): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let service = service_name(&service)?;
+    let service = new_service_name(&service, &context.zone)?;
     let body: SettingsBody = json(request, BODY_OCTETS_MAX).await?;
     let settings = ServiceSettings { ttl: body.ttl.map(|text| ttl(&text, "/ttl")).transpose()? };
     let (existed, revision) = set(&context, service.clone(), Some(settings.clone())).await?;

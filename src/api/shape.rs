@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
 use super::Context;
@@ -207,4 +210,13 @@ impl<'a> DrainedShape<'a> {
     pub(super) fn new(instance: &'a Instance, safe_to_stop_at: Timestamp, context: &Context) -> Self {
         Self { instance: InstanceShape::new(instance, context), safe_to_stop_at }
     }
+}
+
+/// An instance in a shape as a response, with its revision as the entity tag.
+pub(super) fn respond<S: Serialize>(status: StatusCode, shape: &S, instance: &Instance) -> Response {
+    let mut response = (status, Json(shape)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", instance.revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Context;
+use super::problem::Problem;
 use crate::model::{Duration, Timestamp};
+use crate::telemetry::METRICS_CONTENT_TYPE;
 
 /// `GET /v1/status`
 pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
@@ -47,9 +49,11 @@ pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Response {
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    let mut response = (context.render_metrics)().into_response();
-    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
+pub(super) async fn metrics(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
+    let metrics = (context.render_metrics)().map_err(|error| {
+        tracing::error!(error = %error, "the metrics cannot be rendered");
+        Problem::internal("the metrics cannot be rendered, which is a defect of Rollcall")
+    })?;
+    let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
+    Ok(([(header::CONTENT_TYPE, content_type)], metrics).into_response())
 }

@@ -10,10 +10,9 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::extract::{Params, Path, instance_id, optional_json, precondition, service_name};
-use super::instances::respond;
 use super::problem::Problem;
-use super::registration::expiry;
-use super::shape::DrainedShape;
+use super::shape::{DrainedShape, respond};
+use super::values::expiry;
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Duration, Instance, InstanceId, ServiceName, State as InstanceState};
 use crate::registry::{Amendment, Command, Expiry, Outcome};
@@ -94,7 +93,7 @@ pub(super) async fn drain(
     };
     let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(mut instance) = committed.outcome else {
-        return Err(Problem::unavailable("the store answered something else"));
+        return Err(Problem::another_outcome());
     };
     // Somebody may have brought it back up, or taken it out, in this moment; then it is not safe to know when.
     let safe = context.live.safe_to_stop_at(&service, &id).ok_or_else(Problem::left_meanwhile)?;

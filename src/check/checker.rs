@@ -10,11 +10,12 @@ use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::metrics::Metrics;
-use super::probe::{Failure, Outcome, probe};
+use super::outcome::{Failure, Outcome};
+use super::probe::probe;
 use super::schedule::{First, Schedule};
 use super::slots::{Slots, Standing};
 use super::table::{Key, Stage, Table, Transition};
-use super::{Settings, Targets};
+use super::{Settings, TargetRefused, Targets};
 use crate::model::{Health, Instance, InstanceId, ServiceName, Timestamp};
 use crate::registry::{Change, Command, Observation, Registry};
 use crate::store::{CommitError, Committed, Followed, Store};
@@ -166,8 +167,15 @@ impl Checker {
     /// Starts a probe, or lets it wait, or skips it.
     fn start(&mut self, key: Key) {
         let check = self.table.get_mut(key).expect("what is scheduled has a check");
+        // Asked anew each time, because addresses of this machine come and go.
+        check.target = self.targets.resolve(&check.instance.registration, check.spec());
         let target = match check.target {
             Ok(target) => target,
+            // That says nothing of the instance.
+            Err(TargetRefused::Unknown(_)) => {
+                self.metrics.skipped.inc();
+                return;
+            }
             Err(refused) => return self.observe(key, &Outcome::Failed(Failure::TargetRefused(refused))),
         };
         let passing = check.threshold.standing() == Health::Passing;
@@ -185,8 +193,12 @@ impl Checker {
 
     /// Runs a probe in the room that was taken for it at `address`; gives the room back when the check is gone.
     fn launch(&mut self, key: Key, address: IpAddr, standing: Standing) {
-        let found = self.table.get_mut(key).and_then(|check| Some((check.target.ok()?, check)));
-        let Some((target, check)) = found else { return self.slots.give_back(address, standing) };
+        let Some(check) = self.table.get_mut(key) else { return self.slots.give_back(address, standing) };
+        let Ok(target) = check.target else {
+            // It became a listener of our own while it waited.
+            check.stage = Stage::Idle;
+            return self.slots.give_back(address, standing);
+        };
         check.stage = Stage::Running;
         let (specs, position) = check.shared_spec();
         let task = self.probes.spawn(async move {

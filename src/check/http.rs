@@ -14,7 +14,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::probe::{Failure, failure_of, io_cause};
+use super::outcome::{Failure, failure_of, io_cause};
 use crate::model::{HttpCheck, HttpMethod};
 
 /// Octets of the status line and the header section.
@@ -110,7 +110,8 @@ fn failure_of_exchange(error: &hyper::Error, target: SocketAddr) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::{Outcome, probe};
+    use super::super::outcome::Outcome;
+    use super::super::probe::probe;
     use super::super::support::{Manners, heard, http_check, listen, refusing};
     use super::*;
     use crate::model::{CheckKind, Duration, RequestHeaders};

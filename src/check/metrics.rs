@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::probe::Outcome;
+use super::outcome::Outcome;
 use crate::model::{CheckKind, Health};
 
 /// Upper bounds in seconds: from a probe of the same machine to the longest timeout.

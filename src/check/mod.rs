@@ -9,7 +9,7 @@
 //!
 //! One task owns everything left and right of the probes themselves: there is one timer for all checks, and a check
 //! that is not being probed is an entry in two tables and nothing else. [`Targets`] says where a probe may go, and
-//! is asked twice: by the API when an instance registers, and here before the first probe.
+//! is asked by the API when an instance registers, and here before every probe.
 //!
 //! An opinion stands when the store says so. A transition that could not be committed leaves the threshold where
 //! it was, so the next probe that agrees asks for it again, and one that disagrees withdraws it.
@@ -27,6 +27,7 @@ mod threshold;
 
 // Probes.
 mod http;
+mod outcome;
 mod probe;
 mod tcp;
 
@@ -40,7 +41,8 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 
 pub use checker::Checker;
 pub use target::{TargetRefused, Targets};
@@ -54,8 +56,8 @@ pub struct Settings {
     pub allow: Vec<ipnet::IpNet>,
     /// Rollcall's own listeners as they are bound, with their real ports. No check may aim at one.
     pub listeners: Vec<SocketAddr>,
-    /// The addresses of this machine. A listener on an unspecified address listens on these and on loopback.
-    pub local_addresses: Vec<IpAddr>,
+    /// Looks up the addresses of this machine. A listener on an unspecified address listens on these and on loopback.
+    pub local_addresses: fn() -> io::Result<Vec<SocketAddr>>,
     /// Probes that run at once, at least 1. Each holds one descriptor.
     pub concurrency_max: usize,
     /// Probes that run at once against one address, at least 1.
@@ -67,7 +69,7 @@ impl Default for Settings {
         Self {
             allow: Vec::new(),
             listeners: Vec::new(),
-            local_addresses: Vec::new(),
+            local_addresses: crate::net::local_addresses,
             concurrency_max: 512,
             concurrency_per_host_max: 64,
         }

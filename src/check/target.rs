@@ -1,12 +1,18 @@
 //! Where a check may aim, so that a registration cannot turn Rollcall against somebody else or against itself.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::Settings;
 use crate::model::{CheckKind, CheckSpec, Registration};
+
+/// How long the addresses of this machine are believed.
+const BELIEVED: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Addresses beyond link-local that answer a cloud machine's questions about itself, credentials among them:
 /// AWS and GCP over IPv6, Alibaba, Azure.
@@ -24,6 +30,8 @@ pub enum TargetRefused {
     Foreign(SocketAddr),
     /// One of Rollcall's own listeners.
     OwnListener(SocketAddr),
+    /// Perhaps one of Rollcall's own listeners: the addresses of this machine could not be looked up.
+    Unknown(SocketAddr),
     /// A link-local address or one of cloud metadata; no setting opens these.
     Metadata(SocketAddr),
     /// Nothing listens there: an unspecified, broadcast or multicast address, or port 0.
@@ -41,6 +49,10 @@ impl fmt::Display for TargetRefused {
             Self::OwnListener(target) => {
                 write!(f, "{target} is a listener of Rollcall itself; a check must go to the instance's own port")
             }
+            Self::Unknown(target) => write!(
+                f,
+                "{target} may be a listener of Rollcall itself: this machine's addresses cannot be looked up; try again"
+            ),
             Self::Metadata(target) => {
                 write!(f, "no check may go to {target}: link-local and cloud metadata addresses are never probed")
             }
@@ -51,12 +63,32 @@ impl fmt::Display for TargetRefused {
 
 impl std::error::Error for TargetRefused {}
 
-/// The policy of where checks may aim. Pure: no names are resolved, because a check has addresses only.
-#[derive(Debug, Clone)]
+/// The addresses of this machine, which come and go.
+#[derive(Debug)]
+struct Local {
+    look_up: fn() -> io::Result<Vec<SocketAddr>>,
+    found: Mutex<Option<(Instant, Vec<IpAddr>)>>,
+}
+
+impl Local {
+    fn contains(&self, address: IpAddr) -> io::Result<bool> {
+        let now = Instant::now();
+        let mut found = self.found.lock();
+        if found.as_ref().is_none_or(|(at, _)| now - *at >= BELIEVED) {
+            let addresses = (self.look_up)()?.iter().map(|found| found.ip().to_canonical()).collect();
+            *found = Some((now, addresses));
+        }
+        Ok(found.as_ref().is_some_and(|(_, addresses)| addresses.contains(&address)))
+    }
+}
+
+/// The policy of where checks may aim. No names are resolved, because a check has addresses only. Nothing is looked up
+/// but the addresses of this machine, and those only for a port on which Rollcall listens on all of them.
+#[derive(Debug)]
 pub struct Targets {
     allow: Vec<IpNet>,
     listeners: Vec<SocketAddr>,
-    local: Vec<IpAddr>,
+    local: Local,
 }
 
 impl Targets {
@@ -66,7 +98,7 @@ impl Targets {
         Self {
             allow: settings.allow.clone(),
             listeners: settings.listeners.iter().map(canonical).collect(),
-            local: settings.local_addresses.iter().map(IpAddr::to_canonical).collect(),
+            local: Local { look_up: settings.local_addresses, found: Mutex::default() },
         }
     }
 
@@ -89,7 +121,7 @@ impl Targets {
             Err(TargetRefused::NoListener(target))
         } else if is_metadata(address) {
             Err(TargetRefused::Metadata(target))
-        } else if self.is_own_listener(target) {
+        } else if self.is_own_listener(target).map_err(|_| TargetRefused::Unknown(target))? {
             Err(TargetRefused::OwnListener(target))
         } else if registration.addresses.iter().any(|own| own == address)
             || self.allow.iter().any(|net| net.contains(&address))
@@ -110,13 +142,16 @@ impl Targets {
         })
     }
 
-    fn is_own_listener(&self, target: SocketAddr) -> bool {
-        self.listeners.iter().any(|listener| {
-            let everywhere = listener.ip().is_unspecified();
-            let here = target.ip().is_loopback() || self.local.contains(&target.ip());
-            // An IPv6 wildcard may take IPv4 too, which the address alone does not show.
-            listener.port() == target.port() && (listener.ip() == target.ip() || everywhere && here)
-        })
+    fn is_own_listener(&self, target: SocketAddr) -> io::Result<bool> {
+        let mut everywhere = false;
+        for listener in self.listeners.iter().filter(|listener| listener.port() == target.port()) {
+            if listener.ip() == target.ip() {
+                return Ok(true);
+            }
+            everywhere |= listener.ip().is_unspecified();
+        }
+        // An IPv6 wildcard may take IPv4 too, which the address alone does not show.
+        Ok(everywhere && (target.ip().is_loopback() || self.local.contains(target.ip())?))
     }
 }
 
@@ -142,16 +177,26 @@ fn behind_nat64(address: IpAddr) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
     use crate::check::support::{http_check, registration, tcp_check};
 
-    fn targets(allow: &[&str], listeners: &[&str], local: &[&str]) -> Targets {
+    fn targets(allow: &[&str], listeners: &[&str], local_addresses: fn() -> io::Result<Vec<SocketAddr>>) -> Targets {
         Targets::new(&Settings {
             allow: allow.iter().map(|net| net.parse().unwrap()).collect(),
             listeners: listeners.iter().map(|listener| listener.parse().unwrap()).collect(),
-            local_addresses: local.iter().map(|address| address.parse().unwrap()).collect(),
+            local_addresses,
             ..Settings::default()
         })
+    }
+
+    fn none() -> io::Result<Vec<SocketAddr>> {
+        Ok(Vec::new())
+    }
+
+    fn two() -> io::Result<Vec<SocketAddr>> {
+        Ok(["10.0.0.5:0", "[2001:db8::5]:0"].map(|address| address.parse().unwrap()).into())
     }
 
     /// What becomes of an HTTP check of an instance at `own` that names `target`.
@@ -162,7 +207,7 @@ mod tests {
 
     #[test]
     fn check_goes_to_its_instance_at_any_port() {
-        let targets = targets(&[], &["127.0.0.1:8500"], &[]);
+        let targets = targets(&[], &["127.0.0.1:8500"], none);
         let own = "10.0.0.7:8080".parse().unwrap();
         let mut check = tcp_check();
         assert_eq!(targets.resolve(&registration(own, []), &check), Ok(own));
@@ -174,7 +219,7 @@ mod tests {
 
     #[test]
     fn foreign_targets_need_an_open_net() {
-        let targets = targets(&["192.0.2.0/24", "2001:db8::/32"], &[], &[]);
+        let targets = targets(&["192.0.2.0/24", "2001:db8::/32"], &[], none);
         let own = "10.0.0.7:8080";
         assert!(http_to(&targets, own, "192.0.2.9:80").is_ok());
         assert!(http_to(&targets, own, "[2001:db8::1]:80").is_ok());
@@ -187,8 +232,8 @@ mod tests {
     #[test]
     fn own_listeners_are_never_probed() {
         let everything = ["0.0.0.0/0", "::/0"];
-        let bound = targets(&everything, &["127.0.0.1:8500", "[::1]:8600"], &[]);
-        let wildcard = targets(&everything, &["[::]:8500", "0.0.0.0:8600"], &["10.0.0.5", "2001:db8::5"]);
+        let bound = targets(&everything, &["127.0.0.1:8500", "[::1]:8600"], none);
+        let wildcard = targets(&everything, &["[::]:8500", "0.0.0.0:8600"], two);
         for (targets, target, own) in [
             (&bound, "127.0.0.1:8500", true),
             (&bound, "[::ffff:127.0.0.1]:8500", true),
@@ -212,9 +257,31 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_comes_later_is_our_own_as_well() {
+        static CAME: AtomicBool = AtomicBool::new(false);
+        let later = || if CAME.load(Relaxed) { two() } else { none() };
+        let targets = targets(&[], &["0.0.0.0:8500"], later);
+        let aim = || targets.resolve(&registration("10.0.0.5:8500".parse().unwrap(), []), &tcp_check());
+        assert!(aim().is_ok());
+        CAME.store(true, Relaxed);
+        tokio::time::advance(BELIEVED).await;
+        assert!(matches!(aim(), Err(TargetRefused::OwnListener(_))));
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_looked_up_are_needed_for_wildcards_only() {
+        let unknown = || Err(io::Error::from_raw_os_error(24));
+        let targets = targets(&[], &["0.0.0.0:8500", "127.0.0.1:8600"], unknown);
+        let aim = |target: &str| targets.resolve(&registration(target.parse().unwrap(), []), &tcp_check());
+        assert!(matches!(aim("10.0.0.5:8500"), Err(TargetRefused::Unknown(_))));
+        assert!(matches!(aim("127.0.0.2:8500"), Err(TargetRefused::OwnListener(_))));
+        assert!(aim("10.0.0.5:8600").is_ok() && aim("10.0.0.5:80").is_ok());
+    }
+
     #[test]
     fn metadata_and_link_local_are_refused_even_when_open_or_registered() {
-        let targets = targets(&["0.0.0.0/0", "::/0"], &[], &[]);
+        let targets = targets(&["0.0.0.0/0", "::/0"], &[], none);
         for target in [
             "169.254.169.254:80",
             "169.254.170.2:80",
@@ -235,7 +302,7 @@ mod tests {
 
     #[test]
     fn addresses_of_no_host_are_refused() {
-        let targets = targets(&["0.0.0.0/0", "::/0"], &["127.0.0.1:8500"], &[]);
+        let targets = targets(&["0.0.0.0/0", "::/0"], &["127.0.0.1:8500"], none);
         for target in ["0.0.0.0:8500", "[::]:8500", "[::ffff:0.0.0.0]:80", "224.0.0.1:80", "255.255.255.255:80"] {
             let refused = http_to(&targets, "10.0.0.7:80", target);
             assert!(matches!(refused, Err(TargetRefused::NoListener(_))), "{target}");
@@ -245,7 +312,7 @@ mod tests {
 
     #[test]
     fn permit_names_the_check_at_fault_and_says_what_to_do() {
-        let targets = targets(&[], &["127.0.0.1:8500"], &[]);
+        let targets = targets(&[], &["127.0.0.1:8500"], none);
         let foreign = http_check(|http| http.target = Some("10.0.0.9:80".parse().unwrap()));
         let registration = registration("10.0.0.7:8080".parse().unwrap(), [tcp_check(), foreign]);
         let (position, refused) = targets.permit(&registration).unwrap_err();

@@ -13,7 +13,8 @@ pub(super) fn close(stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::{Failure, Outcome, probe};
+    use super::super::outcome::{Failure, Outcome};
+    use super::super::probe::probe;
     use super::super::support::{Manners, listen, refusing, tcp_check};
     use crate::model::Duration;
 

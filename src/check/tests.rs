@@ -37,6 +37,10 @@ impl Store for Flaky {
         self.memory.id()
     }
 
+    fn serial_base(&self) -> u32 {
+        self.memory.serial_base()
+    }
+
     async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
         if matches!(command, Command::Observe(_)) {
             self.observations.send_modify(|count| *count += 1);

@@ -21,9 +21,8 @@ pub(super) struct DeregisterArgs {
     #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present = "under")]
     service: Option<String>,
 
-    /// The instance
-    #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present_any = ["all", "under"],
-          conflicts_with = "all")]
+    /// The instance; --all takes every one
+    #[arg(value_parser = NonEmptyStringValueParser::new(), conflicts_with = "all")]
     id: Option<String>,
 
     /// Every instance of the service
@@ -40,7 +39,7 @@ pub(super) struct DeregisterArgs {
     yes: bool,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 impl DeregisterArgs {
@@ -49,8 +48,11 @@ impl DeregisterArgs {
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
     ) -> Result<(), Fault> {
-        let client = self.connection.client(environment)?;
         let service = self.service.as_deref().unwrap_or_default();
+        if self.id.is_none() && !self.all && self.under.is_none() {
+            return Err(Fault::Usage(format!("which instance of {service}? Give its id, or --all for every one")));
+        }
+        let client = self.connection.client(environment)?;
         let left = match (&self.id, &self.under) {
             (Some(id), _) => {
                 client.deregister(service, id).await?;

@@ -32,7 +32,7 @@ pub(super) struct DrainArgs {
     wait: bool,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 impl DrainArgs {

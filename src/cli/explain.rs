@@ -34,7 +34,7 @@ pub(super) struct ExplainArgs {
     tcp: bool,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 impl ExplainArgs {

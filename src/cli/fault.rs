@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::client::{AddressError, ClientError};
 
 /// Why a command was not done.
@@ -34,6 +36,14 @@ impl Fault {
             Self::Answer(list) => Some(format!("the answer of the server has no list of {list}")),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
             Self::Local(error) => Some(error.to_string()),
+        }
+    }
+
+    /// The problem document that a server said no with.
+    pub(super) fn problem(&self) -> Option<Value> {
+        match self {
+            Self::Client(ClientError::Refused(problem)) => serde_json::to_value(problem).ok(),
+            _ => None,
         }
     }
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::connection::ConnectionArgs;
 use super::fault::Fault;
-use super::screen::show;
+use super::screen::{Output, show};
 use super::table::Table;
-use super::text::cell;
-use crate::client::{ClientError, Page, Selection};
+use super::text::{cell, visible};
+use crate::client::{Asked, Client, ClientError, Page, Selection};
 
 /// Which services.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(super) struct ServicesArgs {
     under: Option<String>,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 /// Which instances.
@@ -44,7 +44,7 @@ pub(super) struct GetArgs {
     tag: Option<String>,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 /// All pages of a list as one: the envelope of the first, the entries of all.
@@ -102,6 +102,7 @@ impl GetArgs {
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
+        err: &mut dyn Write,
     ) -> Result<(), Fault> {
         let client = self.connection.client(environment)?;
         if let Some(id) = &self.id {
@@ -113,8 +114,40 @@ impl GetArgs {
             client.instances(&self.service, selection, Page { limit: None, cursor }).await
         })
         .await?;
+        if self.connection.output == Output::Table && entries(&instances, "instances").is_empty() {
+            // A table of nobody would say less.
+            let _ = writeln!(err, "{}", visible(&self.nobody(&client).await));
+            return Ok(());
+        }
         Ok(show(out, self.connection.output, &instances, all_instances)?)
     }
+
+    /// Why the list is empty.
+    async fn nobody(&self, client: &Client) -> String {
+        let service = &self.service;
+        let asked = [self.passing.then(|| "--passing".to_owned()), self.tag.as_ref().map(|tag| format!("--tag {tag}"))];
+        let asked: Vec<String> = asked.into_iter().flatten().collect();
+        if !asked.is_empty() {
+            return format!("nobody is registered as {service} whom {} selects", asked.join(" "));
+        }
+        match near(client, service).await {
+            Some(near) => format!("nobody is registered as {service}; did you mean {near}?"),
+            None => format!("nobody is registered as {service}"),
+        }
+    }
+}
+
+/// The service that was meant, if the server has an idea; a failure to find out is none.
+async fn near(client: &Client, service: &str) -> Option<String> {
+    let status = client.status().await.ok()?;
+    let zone = status["zone"].as_str()?.trim_end_matches('.');
+    if let Some(service) = service.trim_end_matches('.').strip_suffix(zone).and_then(|rest| rest.strip_suffix('.')) {
+        return Some(service.to_owned());
+    }
+    let name = format!("{service}.{zone}");
+    let explanation = client.explain(Asked { name: &name, ..Asked::default() }).await.ok()?;
+    let (_, near) = explanation["extended_error"]["text"].as_str()?.split_once("did you mean ")?;
+    Some(near.trim_end_matches('?').to_owned())
 }
 
 fn all_instances(list: &Value) -> Table {

@@ -1,6 +1,7 @@
 //! The command line: what was typed, one client call or a server, and an exit code.
 //!
-//! Exit codes: 0 done, 1 the server said no, 2 usage or configuration, 3 the server could not be reached.
+//! Exit codes: 0 done, 1 the server said no, 2 usage or configuration, 3 the server could not be reached. What the
+//! server said no with is on stderr as a sentence, and with `--output json` on stdout as a problem document.
 
 mod check;
 mod check_config;
@@ -13,6 +14,7 @@ mod list;
 mod register;
 mod renew;
 mod screen;
+mod set;
 mod status;
 mod table;
 mod text;
@@ -25,6 +27,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Config, ServeArgs};
 use fault::Fault;
+use screen::Output;
 
 /// Service discovery over DNS: services register over HTTP, DNS answers with who is alive
 #[derive(Debug, Parser)]
@@ -40,13 +43,16 @@ enum Command {
     Serve(ServeArgs),
     /// Register an instance of a service
     Register(Box<register::RegisterArgs>),
+    /// Change state, weight, tags or metadata of an instance; what is not said stays
+    Set(set::SetArgs),
     /// Deregister an instance, or all of a service or group
     Deregister(deregister::DeregisterArgs),
     /// Take an instance out of answers, and say when it is safe to stop it
     Drain(drain::DrainArgs),
-    /// Renew the lease of an instance
+    /// Renew the lease of an instance; when that is refused as no-instance or lease-gone, register again
     Renew(renew::RenewArgs),
     /// List services
+    #[command(alias = "list")]
     Services(list::ServicesArgs),
     /// Show the instances of a service, or one of them
     Get(list::GetArgs),
@@ -67,6 +73,25 @@ enum Command {
 pub fn main(serve: fn(Config) -> ExitCode) -> ExitCode {
     let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     run(std::env::args_os(), &environment, serve, &mut io::BufWriter::new(io::stdout()), &mut io::stderr())
+}
+
+impl Command {
+    /// The form of the result.
+    fn output(&self) -> Output {
+        match self {
+            Self::Register(args) => args.connection.output,
+            Self::Set(args) => args.connection.output,
+            Self::Deregister(args) => args.connection.output,
+            Self::Drain(args) => args.connection.output,
+            Self::Renew(args) => args.connection.output,
+            Self::Services(args) => args.connection.output,
+            Self::Get(args) => args.connection.output,
+            Self::Explain(args) => args.connection.output,
+            Self::Status(args) => args.connection.output,
+            // No server says no to these.
+            Self::Serve(_) | Self::CheckConfig(_) | Self::Completions { .. } => Output::Table,
+        }
+    }
 }
 
 fn command() -> clap::Command {
@@ -90,16 +115,20 @@ fn run(
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(Fault::USAGE));
         }
     };
+    let output = cli.command.output();
     let done = match cli.command {
         Command::Serve(args) => match Config::load(&args, environment) {
             Ok(config) => return serve(config),
             Err(error) => Err(Fault::Usage(error.to_string())),
         },
-        command => perform(command, environment, out).and_then(|()| Ok(out.flush()?)),
+        command => perform(command, environment, out, err).and_then(|()| Ok(out.flush()?)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
+            if let (Output::Json, Some(problem)) = (output, fault.problem()) {
+                let _ = writeln!(out, "{}", text::json(&problem)).and_then(|()| out.flush());
+            }
             if let Some(sentence) = fault.sentence() {
                 let _ = writeln!(err, "rollcall: {}", text::visible(&sentence));
             }
@@ -109,17 +138,23 @@ fn run(
 }
 
 /// Everything but `serve`, which starts threads and takes over the process.
-fn perform(command: Command, environment: &dyn Fn(&str) -> Option<String>, out: &mut dyn Write) -> Result<(), Fault> {
+fn perform(
+    command: Command,
+    environment: &dyn Fn(&str) -> Option<String>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
             Command::Serve(_) => Ok(()),
-            Command::Register(args) => args.run(environment, out).await,
+            Command::Register(args) => args.run(environment, out, err).await,
+            Command::Set(args) => args.run(environment, out).await,
             Command::Deregister(args) => args.run(environment, out).await,
             Command::Drain(args) => args.run(environment, out).await,
             Command::Renew(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
-            Command::Get(args) => args.run(environment, out).await,
+            Command::Get(args) => args.run(environment, out, err).await,
             Command::Explain(args) => args.run(environment, out).await,
             Command::Status(args) => args.run(environment, out).await,
             Command::CheckConfig(args) => args.run(environment, out),

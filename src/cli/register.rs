@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use super::check::{self, CheckArg, Rhythm};
 use super::connection::ConnectionArgs;
 use super::fault::Fault;
-use super::screen::show;
+use super::screen::{Output, show};
 use super::table::Table;
-use super::text::cell;
+use super::text::{cell, visible};
 use crate::model::Duration;
 
 /// What an instance says of itself.
@@ -36,27 +36,28 @@ pub(super) struct RegisterArgs {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 
-    /// Where it listens, at most one of each family; the address this request comes from when this is left out
+    /// Where it listens, at most one of each family, repeatable or with a comma between; the address this request comes
+    /// from when this is left out
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     address: Vec<IpAddr>,
 
-    /// What it speaks
-    #[arg(long, value_parser = ["tcp", "udp"])]
+    /// What it speaks: tcp or udp [default: tcp]
+    #[arg(long, hide_possible_values = true, value_parser = ["tcp", "udp"])]
     protocol: Option<String>,
 
-    /// A further port by name
+    /// A further port by name, repeatable
     #[arg(long, value_name = "NAME=PORT", value_delimiter = ',')]
     named_port: Vec<Pair<u16>>,
 
-    /// SRV priority: lower is asked first
-    #[arg(long)]
+    /// SRV priority, 0 to 65535: lower is asked first [default: 0]
+    #[arg(long, value_name = "N")]
     priority: Option<u16>,
 
-    /// SRV weight among equal priorities
-    #[arg(long)]
+    /// SRV weight among equal priorities, 0 to 65535 [default: 1]
+    #[arg(long, value_name = "N")]
     weight: Option<u16>,
 
-    /// A label that selects it
+    /// A label that selects it, repeatable
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     tags: Vec<String>,
 
@@ -64,11 +65,15 @@ pub(super) struct RegisterArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<Pair<String>>,
 
-    /// How long its records may be cached
+    /// How long its records may be cached, whole seconds, 0s to 1h [default: its service's, or the server's]
     #[arg(long, value_name = "TIME")]
     ttl: Option<Duration>,
 
-    /// Leave unless renewed within this time
+    /// HTTPS records (RFC 9460) for it, with the protocols of --meta alpn=h2,h3
+    #[arg(long)]
+    https: bool,
+
+    /// Leave unless renewed within this time, whole seconds, 2s to 24h [default: stays until deregistered]
     #[arg(long, value_name = "TIME", conflicts_with = "lease")]
     lease_ttl: Option<Duration>,
 
@@ -76,35 +81,36 @@ pub(super) struct RegisterArgs {
     #[arg(long, value_name = "ID")]
     lease: Option<String>,
 
-    /// How it is tested: tcp, tcp::PORT, http:/PATH or http:PORT/PATH; repeatable
+    /// How it is tested: tcp, tcp:PORT or tcp::PORT, http, http:/PATH, http:PORT/PATH or http://IP:PORT/PATH; repeatable.
+    /// Without a port it is the instance's, or 80 in a URL
     #[arg(long = "check", value_name = "CHECK")]
     checks: Vec<CheckArg>,
 
-    /// From the start of one probe to the next
+    /// From the start of one probe to the next, 1s to 1h [default: 5s]
     #[arg(long, value_name = "TIME", requires = "checks")]
     interval: Option<Duration>,
 
-    /// How long a probe may take
+    /// How long a probe may take, 10ms to 1m and at most --interval [default: 1s]
     #[arg(long, value_name = "TIME", requires = "checks")]
     timeout: Option<Duration>,
 
-    /// Successes in a row that turn critical into passing
-    #[arg(long, value_name = "N", requires = "checks")]
+    /// Successes in a row that turn critical into passing, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N", requires = "checks", value_parser = clap::value_parser!(u8).range(1..=100))]
     rise: Option<u8>,
 
-    /// Failures in a row that turn passing into critical
-    #[arg(long, value_name = "N", requires = "checks")]
+    /// Failures in a row that turn passing into critical, 1 to 100 [default: 3]
+    #[arg(long, value_name = "N", requires = "checks", value_parser = clap::value_parser!(u8).range(1..=100))]
     fall: Option<u8>,
 
-    /// What to think of it until the first probe has ended
-    #[arg(long, value_parser = ["unknown", "passing"])]
+    /// What to think of it until the first probe has ended: unknown or passing [default: unknown]
+    #[arg(long, value_name = "HEALTH", hide_possible_values = true, value_parser = ["unknown", "passing"])]
     initial_health: Option<String>,
 
     /// Leave once it has been critical for this long
     #[arg(long, value_name = "TIME")]
     evict_after: Option<Duration>,
 
-    /// A number that grows with each start
+    /// A number that grows with each start; an older one cannot replace a newer
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
 
@@ -117,12 +123,12 @@ pub(super) struct RegisterArgs {
     wait: Option<Duration>,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 /// `NAME=VALUE`
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pair<T> {
+pub(super) struct Pair<T> {
     name: String,
     value: T,
 }
@@ -137,7 +143,7 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for Pair<T> {
 }
 
 /// The pairs as an object; a name given twice is a mistake rather than a wish for the last.
-fn object<T: Clone + Into<Value>>(flag: &str, pairs: &[Pair<T>]) -> Result<Option<Value>, Fault> {
+pub(super) fn object<T: Clone + Into<Value>>(flag: &str, pairs: &[Pair<T>]) -> Result<Option<Value>, Fault> {
     let mut object = Map::new();
     for Pair { name, value } in pairs {
         if object.insert(name.clone(), value.clone().into()).is_some() {
@@ -167,6 +173,7 @@ impl RegisterArgs {
             ("lease_ttl", text(self.lease_ttl).map(Value::from)),
             ("lease", self.lease.as_deref().map(Value::from)),
             ("checks", (!self.checks.is_empty()).then(|| check::checks(&self.checks, &rhythm))),
+            ("https", self.https.then_some(Value::Bool(true))),
             ("initial_health", self.initial_health.as_deref().map(Value::from)),
             ("evict_after", text(self.evict_after).map(Value::from)),
             ("generation", self.generation.map(Value::from)),
@@ -179,6 +186,7 @@ impl RegisterArgs {
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
+        err: &mut dyn Write,
     ) -> Result<(), Fault> {
         let service = self.service.as_deref().or(self.service_flag.as_deref()).unwrap_or_default();
         let client = self.connection.client(environment)?;
@@ -192,13 +200,20 @@ impl RegisterArgs {
             table.push(["id", "service", "dns_name", "revision", "health"].map(|field| cell(&instance[field])));
             table
         })?;
-        match self.wait {
-            Some(wait) if instance["answered"] != true => {
-                let because = cell(&instance["withheld_because"]);
-                let id = cell(&instance["id"]);
-                Err(Fault::NotYet(format!("{service}/{id} is registered, but not answered after {wait}: {because}")))
+        if let Some(wait) = self.wait {
+            if instance["answered"] == true {
+                return Ok(());
             }
-            _ => Ok(()),
+            let (id, because) = (cell(&instance["id"]), cell(&instance["withheld_because"]));
+            return Err(Fault::NotYet(format!(
+                "{service}/{id} is registered, but not answered after {wait}: {because}"
+            )));
         }
+        if self.connection.output == Output::Table && instance["health"] == "unknown" {
+            let (service, id) = (cell(&instance["service"]), cell(&instance["id"]));
+            let hint = format!("its first probe is still running: `rollcall get {service} {id}` shows how it went");
+            let _ = writeln!(err, "{}", visible(&hint));
+        }
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct RenewArgs {
     id: String,
 
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub(super) connection: ConnectionArgs,
 }
 
 impl RenewArgs {

@@ -50,9 +50,10 @@ fn the_command_line_is_consistent() {
 #[test]
 fn serve_hands_over_a_valid_configuration() {
     assert_eq!(rollcall("serve --memory", &[]).code, ExitCode::from(42));
-    let refused = rollcall("serve", &[]);
+    assert_eq!(rollcall("serve --data /nowhere", &[]).code, ExitCode::from(42));
+    let refused = rollcall("serve --data /nowhere --ttl 2h", &[]);
     assert_eq!(refused.code, ExitCode::from(2));
-    assert!(refused.err.starts_with("rollcall: the embedded store"), "{}", refused.err);
+    assert!(refused.err.starts_with("rollcall: --ttl \"2h\""), "{}", refused.err);
 }
 
 #[test]
@@ -71,6 +72,13 @@ fn mistakes_in_usage_exit_with_2() {
         "register web --port 80 --lease x --lease-ttl 5s",
         "register web --port 80 --meta novalue",
         "register web --port 80 --meta a=1 --meta a=2",
+        "register web --port 80 --check tcp --rise 0",
+        "register web --port 80 --generation -1",
+        "set web i1",
+        "set web",
+        "set web i1 --state down",
+        "set web i1 --meta novalue",
+        "set web i1 --meta a=1 --meta a=2",
         "deregister web",
         "deregister web i1 --all",
         "deregister --under payments --all",
@@ -94,7 +102,7 @@ async fn register_says_everything_it_was_told() {
     let words = "register web --id i1 --port 8080 --address 10.0.0.7,fd00::7 --protocol tcp --named-port metrics=9090 \
                  --priority 1 --weight 5 --tag primary --tag b --meta version=1.4=x --ttl 90s --lease-ttl 15s \
                  --check tcp --check http:/healthz --interval 2s --timeout 500ms --rise 2 --fall 1 \
-                 --initial-health passing";
+                 --initial-health passing --https --generation 17";
     let (ended, requests) = against(vec![fake::json("201 Created", &instance())], words).await;
     assert_eq!(ended.err, "");
     assert_eq!(
@@ -113,7 +121,7 @@ async fn register_says_everything_it_was_told() {
         json!({
             "port": 8080, "addresses": ["10.0.0.7", "fd00::7"], "protocol": "tcp", "ports": {"metrics": 9090},
             "priority": 1, "weight": 5, "tags": ["primary", "b"], "meta": {"version": "1.4=x"}, "ttl": "1m30s",
-            "lease_ttl": "15s", "initial_health": "passing",
+            "lease_ttl": "15s", "initial_health": "passing", "https": true, "generation": 17,
             "checks": [check(json!({"type": "tcp"})), check(json!({"type": "http", "path": "/healthz"}))],
         })
     );
@@ -126,6 +134,39 @@ async fn register_without_an_id_lets_the_server_choose_and_says_no_more_than_it_
     assert!(requests[0].starts_with("POST /v1/services/web/instances "), "{requests:?}");
     assert_eq!(body(&requests[0]), json!({"port": 80}));
     assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), instance());
+}
+
+#[tokio::test]
+async fn register_says_that_the_first_probe_is_still_running() {
+    let mut unknown = instance();
+    unknown["health"] = json!("unknown");
+    let answer = || vec![fake::json("201 Created", &unknown)];
+    let (ended, _) = against(answer(), "register web --id i1 --port 80 --check tcp").await;
+    assert_eq!(ended.err, "its first probe is still running: `rollcall get web i1` shows how it went\n");
+    assert_eq!(ended.code, ExitCode::SUCCESS);
+    let (ended, _) = against(answer(), "register web --id i1 --port 80 --check tcp --output json").await;
+    assert_eq!(ended.err, "");
+}
+
+#[tokio::test]
+async fn set_changes_what_it_is_told_and_no_more() {
+    let answer = || vec![fake::json("200 OK", &instance())];
+    let words = "set web i1 --state draining --weight 0 --tag a,b --tag c --meta version=2=x --meta alpn=h2";
+    let (ended, requests) = against(answer(), words).await;
+    assert!(requests[0].starts_with("PATCH /v1/services/web/instances/i1 "), "{requests:?}");
+    let meta = json!({"version": "2=x", "alpn": "h2"});
+    assert_eq!(body(&requests[0]), json!({"state": "draining", "weight": 0, "tags": ["a", "b", "c"], "meta": meta}));
+    assert!(ended.out.starts_with("ID  SERVICE  STATE"), "{}", ended.out);
+    let (_, requests) = against(answer(), "set web i1 --state up").await;
+    assert_eq!(body(&requests[0]), json!({"state": "up"}));
+    let (_, requests) = against(answer(), "set web i1 --tag= --meta=").await;
+    assert_eq!(body(&requests[0]), json!({"tags": [], "meta": {}}));
+}
+
+#[test]
+fn deregister_without_an_id_says_how_to_take_all() {
+    let ended = rollcall("deregister web", &[]);
+    assert_eq!(ended.err, "rollcall: which instance of web? Give its id, or --all for every one\n");
 }
 
 #[tokio::test]
@@ -206,7 +247,7 @@ async fn lists_are_followed_to_their_end() {
     assert_eq!(ended.out.lines().count(), 4, "{}", ended.out);
     assert!(ended.out.starts_with("SERVICE  INSTANCES  ANSWERED\na        2          1\n"), "{}", ended.out);
     assert!(requests[2].starts_with("GET /v1/services?under=payments&cursor=c2 "), "{requests:?}");
-    let (ended, _) = against(pages(), "services --output json").await;
+    let (ended, _) = against(pages(), "list --output json").await;
     let list: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(list["services"].as_array().unwrap().len(), 3);
     assert_eq!((&list["revision"], &list["next"]), (&json!(9), &Value::Null));
@@ -237,6 +278,35 @@ async fn get_lists_instances_or_shows_one() {
     let (ended, _) = against(vec![fake::json("200 OK", &instance())], "get web i1").await;
     let line = "check http        critical since 2026-01-01T00:00:00.000Z: status 500 \\u{1b}[2J\n";
     assert!(ended.out.contains(line), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn get_says_that_there_is_nobody() {
+    let list = || fake::json("200 OK", &json!({"store": "s", "revision": 9, "instances": [], "next": null}));
+    let status = || fake::json("200 OK", &json!({"zone": "svc.internal."}));
+    let because = |text: &str| fake::json("200 OK", &json!({"extended_error": {"code": 0, "text": text}}));
+    for (answers, words, err) in [
+        (vec![list()], "get nosuch", "nobody is registered as nosuch\n"),
+        (
+            vec![list(), status(), because("no such service; did you mean web?")],
+            "get wbe",
+            "nobody is registered as wbe; did you mean web?\n",
+        ),
+        (vec![list(), status(), because("no such service")], "get nosuch", "nobody is registered as nosuch\n"),
+        (
+            vec![list(), status()],
+            "get web.svc.internal",
+            "nobody is registered as web.svc.internal; did you mean web?\n",
+        ),
+        (vec![list()], "get web --passing --tag a", "nobody is registered as web whom --passing --tag a selects\n"),
+    ] {
+        let (ended, requests) = against(answers, words).await;
+        assert_eq!(ended, Ended { out: String::new(), err: err.to_owned(), code: ExitCode::SUCCESS });
+        assert!(requests.len() < 3 || requests[2].starts_with("GET /v1/explain?name="), "{requests:?}")
+    }
+    let (ended, requests) = against(vec![list()], "get nosuch --output json").await;
+    assert_eq!((ended.err.as_str(), ended.code, requests.len()), ("", ExitCode::SUCCESS, 1));
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap()["instances"], json!([]));
 }
 
 #[tokio::test]
@@ -288,6 +358,43 @@ async fn a_refusal_exits_with_1_and_stays_on_one_line() {
     let (ended, _) = against(vec![answer], "register web --id i1 --port 80").await;
     let err = "rollcall: Name taken (409): choose\\nanother \\u{1b}[31mid\n".to_owned();
     assert_eq!(ended, Ended { out: String::new(), err, code: ExitCode::from(1) });
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_problem_document_for_scripts() {
+    let problem =
+        json!({"type": "urn:rollcall:lease-gone", "title": "Gone", "status": 410, "detail": "register again"});
+    let answer = fake::answer("410 Gone", "application/problem+json", &problem.to_string());
+    let (ended, _) = against(vec![answer], "renew web i1 --output json").await;
+    assert_eq!((ended.code, ended.err.as_str()), (ExitCode::from(1), "rollcall: Gone (410): register again\n"));
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), problem);
+    let problem = json!({"type": "urn:rollcall:invalid-name", "title": "Name", "status": 422, "detail": "no",
+                         "pointer": "/tags/0", "nearest": "a-b"});
+    let answer = fake::answer("422 Unprocessable Content", "application/problem+json", &problem.to_string());
+    let (ended, _) = against(vec![answer], "register web --port 80 --tag a_b --output json").await;
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), problem);
+}
+
+#[test]
+fn help_says_what_holds_when_nothing_is_said() {
+    let help = |name: &str| {
+        let mut command = command();
+        let command = command.find_subcommand_mut(name).unwrap();
+        command.render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let register = help("register");
+    for text in [
+        "1s to 1h [default: 5s]",
+        "10ms to 1m and at most --interval [default: 1s]",
+        "1 to 100 [default: 1]",
+        "1 to 100 [default: 3]",
+        "0 to 65535: lower is asked first [default: 0]",
+        "0 to 65535 [default: 1]",
+        "2s to 24h [default: stays until deregistered]",
+        "http://IP:PORT/PATH; repeatable",
+    ] {
+        assert!(register.contains(text), "{text} in {register}");
+    }
 }
 
 #[test]

@@ -242,6 +242,14 @@ impl Client {
         }
     }
 
+    /// Changes `state`, `weight`, `tags` or `meta` of an instance and returns it.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn amend(&self, service: &str, id: &str, changes: &Value) -> Result<Value, ClientError> {
+        Ok(self.request(Method::PATCH, &instance_path(service, id), Some(changes), &[]).await?.body)
+    }
+
     /// Deregisters an instance.
     ///
     /// # Errors

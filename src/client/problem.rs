@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use hyper::http::response::Parts as Head;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Reply;
-use super::exchange::Head;
 
 /// A problem document (RFC 9457), or what is known of an error without one.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Problem {
     /// A stable name of the kind of problem, such as `urn:rollcall:name-taken`.
@@ -22,7 +22,11 @@ pub struct Problem {
     /// What to do about it.
     pub detail: String,
     /// The field at fault as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// The nearest name that would be accepted, when a name is at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Box<str>>,
 }
 
 impl fmt::Display for Problem {

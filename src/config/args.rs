@@ -28,7 +28,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<String>,
 
-    /// Keep nothing on disk
+    /// The directory that keeps the registry; without one, where the system keeps such things ($STATE_DIRECTORY,
+    /// /var/lib/rollcall for root, ~/.local/state/rollcall)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+
+    /// Keep nothing on disk, whatever --data says
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub memory: Option<String>,
 
@@ -117,6 +122,7 @@ impl ServeArgs {
                 Key::Zones => one(&self.zones),
                 Key::Dns => many(&self.dns),
                 Key::Http => many(&self.http),
+                Key::Data => one(&self.data),
                 Key::Memory => one(&self.memory),
                 Key::Demo => one(&self.demo),
                 Key::NsAddress => many(&self.ns_address),

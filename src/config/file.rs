@@ -26,33 +26,47 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Spec, ConfigError> {
             let nearest = Key::nearest(name.get_ref());
             ConfigError::at(place(line), format_args!("there is no key {:?}; the nearest is {nearest}", name.get_ref()))
         })?;
-        let values = values(key, value).map_err(|expected| {
-            ConfigError::at(format!("{}: {}", place(line), key.name()), format_args!("expected {expected}"))
-        })?;
+        let values =
+            values(key, value).map_err(|form| ConfigError::at(format!("{}: {}", place(line), key.name()), form))?;
         spec.insert(key, Written::new(Origin::File { path: Arc::clone(&path), line, key }, values));
     }
     Ok(spec)
 }
 
-/// The values of a key as the command line would write them, or what it takes.
-fn values(key: Key, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, &'static str> {
-    match (key.takes(), value.get_ref()) {
-        (Takes::Text | Takes::List | Takes::Texts, DeValue::String(text)) => Ok(vec![text.to_string()]),
-        (Takes::Number, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix())
-            .map(|number| vec![number.to_string()])
-            .map_err(|_| "a number"),
-        (Takes::Switch, DeValue::Boolean(switch)) => Ok(vec![switch.to_string()]),
-        (Takes::List | Takes::Texts, DeValue::Array(entries)) => entries
-            .iter()
-            .map(|entry| match entry.get_ref() {
-                DeValue::String(text) => Ok(text.to_string()),
-                _ => Err("a string or an array of strings"),
-            })
-            .collect(),
-        (Takes::Text, _) => Err("a string"),
-        (Takes::Number, _) => Err("a number"),
-        (Takes::Switch, _) => Err("true or false"),
-        (Takes::List | Takes::Texts, _) => Err("a string or an array of strings"),
+/// The values of a key as the command line would write them, or how to write them in the file.
+fn values(key: Key, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
+    let written = match (key.takes(), value.get_ref()) {
+        (Takes::Text | Takes::List | Takes::Texts, DeValue::String(text)) => Some(vec![text.to_string()]),
+        (Takes::Number, DeValue::Integer(number)) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| vec![number.to_string()])
+        }
+        (Takes::Switch, DeValue::Boolean(switch)) => Some(vec![switch.to_string()]),
+        (Takes::List | Takes::Texts, DeValue::Array(entries)) => {
+            entries.iter().map(|entry| entry.get_ref().as_str().map(str::to_owned)).collect()
+        }
+        _ => None,
+    };
+    written.ok_or_else(|| form(key))
+}
+
+/// How a value of a key is written in the file.
+fn form(key: Key) -> String {
+    // A default shows best what is meant; where there is none, something of the kind.
+    let example = match (key, key.default()) {
+        (Key::Data, _) => "/var/lib/rollcall",
+        (Key::Zones, _) => "/etc/rollcall/zones",
+        (Key::NsAddress, _) => "10.0.0.2",
+        (Key::Reverse | Key::CheckAllow, _) => "10.0.0.0/8",
+        (Key::ServerId | Key::ServerVersion, _) => "a1",
+        (Key::Forward, _) => "system",
+        (_, list) if key.takes() == Takes::List => list.split(',').next().unwrap_or_default(),
+        (_, default) => default,
+    };
+    match key.takes() {
+        Takes::Text => format!("write a text such as {example:?}"),
+        Takes::Number => format!("write a whole number such as {example}"),
+        Takes::Switch => "write true or false, without quotes".to_owned(),
+        Takes::List | Takes::Texts => format!("write a list of texts such as [{example:?}], or one text"),
     }
 }
 
@@ -70,21 +84,30 @@ mod tests {
             refusal("ttl = \"5s\"\nzoen = \"x\"\n"),
             "r.toml, line 2: there is no key \"zoen\"; the nearest is zone"
         );
-        assert_eq!(refusal("[dns]\nport = 1\n"), "r.toml, line 1: dns: expected a string or an array of strings");
+        let dns = "r.toml, line 1: dns: write a list of texts such as [\"127.0.0.1:8600\"], or one text";
+        assert_eq!(refusal("[dns]\nport = 1\n"), dns);
         assert_eq!(refusal("[server]\n").split(';').next(), Some("r.toml, line 1: there is no key \"server\""));
     }
 
     #[test]
     fn wrong_types_are_refused_with_the_right_one() {
         for (text, sentence) in [
-            ("ttl = 5", "r.toml, line 1: ttl: expected a string"),
-            ("\n\nudp_payload = \"1232\"", "r.toml, line 3: udp_payload: expected a number"),
-            ("udp_payload = 1.5", "r.toml, line 1: udp_payload: expected a number"),
-            ("memory = \"yes\"", "r.toml, line 1: memory: expected true or false"),
-            ("dns = 53", "r.toml, line 1: dns: expected a string or an array of strings"),
-            ("dns = [53]", "r.toml, line 1: dns: expected a string or an array of strings"),
+            ("ttl = 5", "line 1: ttl: write a text such as \"5s\""),
+            ("\n\nudp_payload = \"1232\"", "line 3: udp_payload: write a whole number such as 1232"),
+            ("udp_payload = 1.5", "line 1: udp_payload: write a whole number such as 1232"),
+            ("memory = \"yes\"", "line 1: memory: write true or false, without quotes"),
+            ("dns = 53", "line 1: dns: write a list of texts such as [\"127.0.0.1:8600\"], or one text"),
+            ("dns = [53]", "line 1: dns: write a list of texts such as [\"127.0.0.1:8600\"], or one text"),
+            ("reverse = 10", "line 1: reverse: write a list of texts such as [\"10.0.0.0/8\"], or one text"),
         ] {
-            assert_eq!(refusal(text), sentence);
+            assert_eq!(refusal(text), format!("r.toml, {sentence}"));
+        }
+    }
+
+    #[test]
+    fn every_key_shows_how_it_is_written() {
+        for key in Key::ALL {
+            assert!(!form(key).contains("\"\""), "{key:?}: {}", form(key));
         }
     }
 

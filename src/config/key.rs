@@ -12,6 +12,7 @@ pub enum Key {
     Zones,
     Dns,
     Http,
+    Data,
     Memory,
     Demo,
     NsAddress,
@@ -46,11 +47,12 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Zone,
         Self::Zones,
         Self::Dns,
         Self::Http,
+        Self::Data,
         Self::Memory,
         Self::Demo,
         Self::NsAddress,
@@ -78,6 +80,7 @@ impl Key {
             Self::Zones => ("zones", Takes::Text, ""),
             Self::Dns => ("dns", Takes::List, "127.0.0.1:8600"),
             Self::Http => ("http", Takes::List, "127.0.0.1:8500"),
+            Self::Data => ("data", Takes::Text, ""),
             Self::Memory => ("memory", Takes::Switch, "false"),
             Self::Demo => ("demo", Takes::Switch, "false"),
             Self::NsAddress => ("ns_address", Takes::List, ""),

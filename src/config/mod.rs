@@ -82,10 +82,12 @@ pub struct Config {
 }
 
 /// What keeps the registrations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// Nothing on disk.
     Memory,
+    /// A file in this directory.
+    Embedded(PathBuf),
 }
 
 /// Why a server cannot start with what was written: one sentence that says where and what to do.
@@ -135,6 +137,10 @@ impl Config {
             Key::Zones => json!(self.zones.as_deref().unwrap_or(Path::new("")).display().to_string()),
             Key::Dns => texts(&self.dns),
             Key::Http => texts(&self.http),
+            Key::Data => match &self.engine {
+                Engine::Memory => json!(""),
+                Engine::Embedded(dir) => json!(dir.display().to_string()),
+            },
             Key::Memory => json!(self.engine == Engine::Memory),
             Key::Demo => json!(self.demo),
             Key::NsAddress => texts(&self.ns_addresses),
@@ -163,7 +169,8 @@ impl Spec {
     /// # Errors
     /// When the file cannot be read or holds what no file may.
     pub fn load(args: &ServeArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let spec = args.spec().over(Self::from_environment(environment));
+        let mut spec = args.spec().over(Self::from_environment(environment));
+        spec.state_directory = spec::state_directory(environment, nix::unistd::geteuid().is_root());
         let Some((path, from)) = spec::file_path(args.config.as_ref(), environment) else {
             return Ok(spec);
         };

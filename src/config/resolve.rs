@@ -28,7 +28,7 @@ impl Config {
             zones: spec.one(Key::Zones, folder)?,
             dns: listeners(spec, Key::Dns, DNS_PORT)?,
             http: listeners(spec, Key::Http, HTTP_PORT)?,
-            engine: Engine::Memory,
+            engine: if memory { Engine::Memory } else { Engine::Embedded(directory(spec)?) },
             demo,
             ns_addresses: spec.list(Key::NsAddress, ns_address)?,
             reverse: spec.list(Key::Reverse, net)?,
@@ -50,14 +50,7 @@ impl Config {
         config.check_ports(spec)?;
         config.check_exposure(spec)?;
         config.check_forward(spec)?;
-        if memory {
-            Ok(config)
-        } else {
-            Err(ConfigError::whole(
-                "the embedded store that keeps registrations on disk is not in this version: \
-                 add --memory to keep them in memory, or --demo to look around",
-            ))
-        }
+        Ok(config)
     }
 
     /// DNS answers on TCP too, so HTTP cannot have the same port.
@@ -98,6 +91,19 @@ impl Config {
             _ => Ok(()),
         }
     }
+}
+
+/// The directory that keeps the registry.
+fn directory(spec: &Spec) -> Result<PathBuf, ConfigError> {
+    let written = spec.one(Key::Data, |text| Ok::<_, ConfigError>(PathBuf::from(text)))?;
+    let state = || spec.state_directory.clone();
+    let named = Some(written).filter(|path| !path.as_os_str().is_empty()).or_else(state);
+    named.ok_or_else(|| {
+        ConfigError::whole(
+            "there is no home directory to keep the registry in: name a directory with --data, or add --memory to keep \
+             nothing on disk",
+        )
+    })
 }
 
 fn listeners(spec: &Spec, key: Key, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {

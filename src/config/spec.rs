@@ -73,6 +73,8 @@ impl Written {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Spec {
     written: BTreeMap<Key, Written>,
+    /// Where the registry is kept when nobody says.
+    pub(super) state_directory: Option<PathBuf>,
 }
 
 impl Spec {
@@ -86,7 +88,7 @@ impl Spec {
             let text = environment(&key.variable()).filter(|text| !text.is_empty())?;
             Some((key, Written::new(Origin::Environment(key), [text])))
         });
-        Self { written: written.collect() }
+        Self { written: written.collect(), state_directory: None }
     }
 
     /// This, and for what it does not say, `lower`.
@@ -153,4 +155,19 @@ pub(super) fn file_path(
 ) -> Option<(PathBuf, &'static str)> {
     let named = environment("ROLLCALL_CONFIG").filter(|path| !path.is_empty());
     flag.map(|path| (path.clone(), "--config")).or(named.map(|path| (path.into(), "ROLLCALL_CONFIG")))
+}
+
+/// The directory in which this platform expects state: what systemd has made for the service, or what the file system
+/// hierarchy and the XDG base directories say.
+pub(super) fn state_directory(environment: &dyn Fn(&str) -> Option<String>, is_root: bool) -> Option<PathBuf> {
+    let variable = |name| environment(name).filter(|text| text.starts_with('/'));
+    // A service may have several, with colons between.
+    let of_service = variable("STATE_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from));
+    let of_system = || is_root.then(|| PathBuf::from("/var/lib/rollcall"));
+    let of_user = || {
+        let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+        let state = state.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+        state.map(|state| state.join("rollcall"))
+    };
+    of_service.or_else(of_system).or_else(of_user)
 }

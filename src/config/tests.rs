@@ -154,7 +154,8 @@ fn switches_of_the_environment_are_words_or_digits() {
     }
     let error = load_with(&[], &[("ROLLCALL_MEMORY", "on")]).unwrap_err().to_string();
     assert_eq!(error, "ROLLCALL_MEMORY \"on\": a switch is true or false (or 1 or 0, yes or no)");
-    assert!(load_with(&["--memory=false"], &[("ROLLCALL_MEMORY", "true")]).is_err(), "a flag can say no");
+    let config = load_with(&["--memory=false", "--data=/srv/r"], &[("ROLLCALL_MEMORY", "true")]).unwrap();
+    assert_ne!(config.engine, Engine::Memory, "a flag can say no");
 }
 
 #[test]
@@ -173,12 +174,36 @@ fn a_demonstration_implies_memory() {
 }
 
 #[test]
-fn a_store_on_disk_is_refused_with_what_to_use() {
-    assert_eq!(
-        refusal(&[]),
-        "the embedded store that keeps registrations on disk is not in this version: add --memory to keep them in \
-         memory, or --demo to look around"
-    );
+fn the_registry_is_kept_where_it_is_said_or_where_the_platform_keeps_state() {
+    assert_eq!(load(&["--data", "/srv/r"]).unwrap().engine, Engine::Embedded("/srv/r".into()));
+    assert_eq!(load(&["--data", "/srv/r"]).unwrap().value(Key::Data), "/srv/r");
+    assert_eq!(load(&["--data", "/srv/r", "--memory"]).unwrap().engine, Engine::Memory);
+    let of_service = load_with(&[], &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]).unwrap();
+    assert_eq!(of_service.engine, Engine::Embedded("/var/lib/a".into()));
+    let named = load_with(&["--data", "/srv/r"], &[("STATE_DIRECTORY", "/x")]).unwrap();
+    assert_eq!(named.value(Key::Data), "/srv/r");
+}
+
+#[test]
+fn state_directories_are_those_of_the_platform() {
+    let directory = |variables: &[(&str, &str)], is_root| {
+        let variable =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        spec::state_directory(&variable, is_root).map(|path| path.display().to_string())
+    };
+    let (home, xdg) = (("HOME", "/home/a"), ("XDG_STATE_HOME", "/s"));
+    for (variables, is_root, expected) in [
+        (&[home, xdg][..], true, Some("/var/lib/rollcall")),
+        (&[home, xdg], false, Some("/s/rollcall")),
+        (&[home], false, Some("/home/a/.local/state/rollcall")),
+        (&[home, ("XDG_STATE_HOME", "relative")], false, Some("/home/a/.local/state/rollcall")),
+        (&[home, ("STATE_DIRECTORY", "/var/lib/private/rollcall")], true, Some("/var/lib/private/rollcall")),
+        (&[], false, None),
+    ] {
+        assert_eq!(directory(variables, is_root).as_deref(), expected, "{variables:?}");
+    }
+    let nowhere = Config::resolve(&Spec::default()).unwrap_err().to_string();
+    assert!(nowhere.contains("--data") && nowhere.contains("--memory"), "{nowhere}");
 }
 
 #[test]
@@ -262,10 +287,9 @@ fn a_file_that_cannot_be_read_is_refused() {
 #[test]
 fn the_example_holds_every_key_with_its_default() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/rollcall.toml");
-    let flags = args(&["--memory", "--config", path.to_str().unwrap()]);
+    let flags = args(&["--config", path.to_str().unwrap()]);
     let spec = Spec::load(&flags, &|_| None).unwrap();
-    assert_eq!(Config::resolve(&spec).unwrap(), load(&["--memory"]).unwrap());
+    assert_eq!(Config::resolve(&spec).unwrap(), load(&[]).unwrap());
     let in_file = |key: Key| matches!(spec.origin(key), Origin::File { .. });
-    assert_eq!(Key::ALL.into_iter().filter(|key| !in_file(*key)).collect::<Vec<_>>(), [Key::Memory], "the flag's");
-    assert!(std::fs::read_to_string(path).unwrap().contains("\nmemory = false\n"));
+    assert_eq!(Key::ALL.into_iter().filter(|key| !in_file(*key)).collect::<Vec<_>>(), []);
 }

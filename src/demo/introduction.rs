@@ -49,6 +49,7 @@ impl fmt::Display for Introduction<'_> {
         )?;
         writeln!(f, "{dig} _hello._tcp.{zone} SRV")?;
         writeln!(f, "{dig} hello.{zone}")?;
+        f.write_str("It leaves after five minutes, because nobody renews its lease.\n")?;
         f.write_str("\nWhat changes is logged as it happens. Ctrl-C ends it.\n\n")
     }
 }

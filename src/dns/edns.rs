@@ -77,6 +77,16 @@ impl Manners {
     }
 }
 
+/// The options that were written, one by one.
+pub(super) fn split(mut options: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let [code_high, code_low, high, low, rest @ ..] = options else { return None };
+        let (data, rest) = rest.split_at_checked(u16::from_be_bytes([*high, *low]).into())?;
+        options = rest;
+        Some((u16::from_be_bytes([*code_high, *code_low]), data))
+    })
+}
+
 /// Adds an option.
 fn add(options: &mut Vec<u8>, code: u16, data: &[u8]) {
     options.extend(code.to_be_bytes());

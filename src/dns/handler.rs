@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, Record, RecordType};
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol as NetProtocol;
@@ -18,7 +19,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use ipnet::IpNet;
 
 use super::cookie::Cookies;
-use super::edns::{Asked, Malformed, Manners, error_octets};
+use super::edns::{self, Asked, Malformed, Manners, error_octets};
 use super::forward::{Forwarder, Pending, Question as Foreign, Step};
 use super::message::{HEADER_OCTETS, Triage, opt_options, triage};
 use super::reply::{Frame, Opt};
@@ -259,15 +260,40 @@ fn foreign<'a>(request: &'a Request, frame: &Frame<'a>) -> Option<Foreign<'a>> {
     })
 }
 
+/// Answers over transports of the library: the decision, the options and the counts are those of [`Handler::respond`], the
+/// octets are the library's. Nothing is forwarded, and what the library cannot parse it refuses itself, without options
+/// and uncounted.
 #[async_trait]
 impl RequestHandler for Handler {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
+        let protocol = if request.protocol() == NetProtocol::Udp { Protocol::Udp } else { Protocol::Tcp };
+        let asked = opt_options(request.as_slice()).map(Asked::read);
+        let mut options = match asked {
+            Some(asked) => self.manners.reply(asked.unwrap_or_default(), request.src().ip(), protocol, now()),
+            None => Vec::new(),
+        };
+        let room = usize::from(self.limit(request)).saturating_sub(ENCODER_SLACK + options.len());
+        let answer = match asked {
+            Some(Err(Malformed)) => Answer::empty(ResponseCode::FormErr),
+            _ => self.decide(request, room),
+        };
+        if let Some(error) = &answer.extended_error {
+            edns::add_error(&mut options, error);
+        }
         let edns = request.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
             edns.set_max_payload(self.udp_payload).set_dnssec_ok(asked.flags().dnssec_ok);
+            edns.set_rcode_high(answer.rcode.high());
+            for (code, data) in edns::split(&options) {
+                edns.options_mut().insert(EdnsOption::Unknown(code, data.to_vec()));
+            }
             edns
         });
-        let answer = self.decide(request, usize::from(self.limit(request)).saturating_sub(ENCODER_SLACK));
+        let record_type = request.queries.queries().first().map(|query| query.query_type());
+        self.counters.replied(protocol, record_type, answer.rcode);
+        if answer.truncated {
+            self.counters.truncated();
+        }
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = answer.rcode;
         metadata.authoritative = answer.authoritative;
@@ -302,4 +328,88 @@ fn turn() -> usize {
         turn.set(turn.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
         (turn.get() >> 32) as usize
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::{Message, MessageType, OpCode, Query};
+    use hickory_proto::rr::Name;
+    use hickory_proto::serialize::binary::BinEncoder;
+    use hickory_server::net::NetError;
+    use hickory_server::net::runtime::TokioTime;
+    use hickory_server::zone_handler::MessageResponse;
+    use parking_lot::Mutex;
+
+    use crate::model::Ttl;
+    use crate::zone::{Publisher, Settings};
+
+    /// A transport of the library that keeps what it is to send.
+    #[derive(Clone, Default)]
+    struct Transport(Arc<Mutex<Vec<u8>>>);
+
+    #[async_trait]
+    impl ResponseHandler for Transport {
+        async fn send_response<'a>(
+            &mut self,
+            response: MessageResponse<
+                '_,
+                'a,
+                impl Iterator<Item = &'a Record> + Send + 'a,
+                impl Iterator<Item = &'a Record> + Send + 'a,
+                impl Iterator<Item = &'a Record> + Send + 'a,
+                impl Iterator<Item = &'a Record> + Send + 'a,
+            >,
+        ) -> Result<ResponseInfo, NetError> {
+            Ok(response.destructive_emit(&mut BinEncoder::new(&mut self.0.lock()))?)
+        }
+    }
+
+    #[tokio::test]
+    async fn transports_of_the_library_get_the_same_options_and_counts() {
+        let mut publisher = Publisher::new(Settings {
+            name: "svc.internal".parse().unwrap(),
+            ttl: Ttl::new("5s".parse().unwrap()).unwrap(),
+            name_server: Vec::new(),
+            reverse: Vec::new(),
+            serial: 1,
+        });
+        publisher.publish_all(&crate::registry::Registry::default());
+        let settings = HandlerSettings {
+            udp_payload: 1232,
+            idle: Duration::from_secs(10),
+            identity: Identity { server_id: "n1".into(), server_version: String::new() },
+            explain_allow: Vec::new(),
+        };
+        let mut registry = prometheus_client::registry::Registry::default();
+        let handler = Handler::new(publisher.zone(), settings, &mut registry);
+
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        message.add_query(Query::query(Name::from_ascii("web.svc.internal.").unwrap(), RecordType::A));
+        let mut edns = Edns::new();
+        for (code, data) in [(3, Vec::new()), (10, vec![1; 8]), (11, Vec::new())] {
+            edns.options_mut().insert(EdnsOption::Unknown(code, data));
+        }
+        message.set_edns(edns);
+        let client: SocketAddr = "192.0.2.1:40000".parse().unwrap();
+        let octets = message.to_vec().unwrap();
+        let ours = Message::from_vec(&handler.respond(&octets, client, Protocol::Tcp).await.unwrap()).unwrap();
+        let transport = Transport::default();
+        let request = Request::from_bytes(octets, client, NetProtocol::Tcp).unwrap();
+        handler.handle_request::<_, TokioTime>(&request, transport.clone()).await;
+        let theirs = Message::from_vec(&transport.0.lock()).unwrap();
+
+        assert_eq!(theirs.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(theirs.authorities, ours.authorities);
+        let codes = |reply: &Message| {
+            let options = reply.edns.as_ref().expect("an OPT").options();
+            options.as_ref().iter().map(|(code, _)| u16::from(*code)).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&ours), [10, 3, 11, 15]);
+        assert_eq!(codes(&theirs), codes(&ours));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let line = r#"dns_requests_total{proto="tcp",type="A",rcode="NXDOMAIN"} 2"#;
+        assert!(text.contains(line), "{text}");
+    }
 }

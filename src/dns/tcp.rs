@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Handler, Protocol};
-use crate::net::{Connections, Slot};
+use crate::net::{Acceptor, Connections, Slot};
 
 /// Questions of one connection that may wait for somebody else's answer.
 const WAITING_MAX: usize = 64;
@@ -38,25 +38,18 @@ pub(super) async fn serve(
     idle: Duration,
     closing: watch::Receiver<bool>,
 ) {
+    let mut acceptor = Acceptor::new(listener, "DNS");
     loop {
-        match listener.accept().await {
-            Ok((stream, client)) => {
-                if let Some(slot) = connections.admit(client.ip()) {
-                    let (handler, mut closing) = (handler.clone(), closing.clone());
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            () = Conversation::new(&handler, client).hold(stream, &slot, idle) => {}
-                            () = slot.evicted() => {}
-                            () = crate::net::closing(&mut closing) => {}
-                        }
-                    });
+        let (stream, client) = acceptor.accept().await;
+        if let Some(slot) = connections.admit(client.ip()) {
+            let (handler, mut closing) = (handler.clone(), closing.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = Conversation::new(&handler, client).hold(stream, &slot, idle) => {}
+                    () = slot.evicted() => {}
+                    () = crate::net::closing(&mut closing) => {}
                 }
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: waiting frees some, spinning frees none.
-                tracing::warn!(error = %error, "accepting a DNS connection failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            });
         }
     }
 }

@@ -76,7 +76,7 @@ impl Addresses {
 }
 
 /// The protocol that an instance speaks, which is the second label of its RFC 2782 name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// `_tcp`
@@ -158,9 +158,12 @@ impl Meta {
 /// Where one process listens: nobody else can, unless both know of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    addresses: Addresses,
-    port: u16,
-    protocol: Transport,
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Its port, not 0.
+    pub port: u16,
+    /// What it speaks there.
+    pub protocol: Transport,
 }
 
 impl Place {
@@ -238,7 +241,7 @@ impl Registration {
 }
 
 /// The standing opinion of an instance or of one of its checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// No probe has ended yet.
@@ -260,7 +263,7 @@ impl fmt::Display for Health {
 }
 
 /// What an operator wants of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Answer with it.

@@ -1,9 +1,11 @@
 //! Sockets and connections, for every server that Rollcall runs. Knows no protocol.
 
+mod accept;
 mod bind;
 mod connections;
 mod paced;
 
+pub use accept::{Acceptor, Row};
 pub use bind::{BindError, local_addresses, tcp_listener, udp_socket};
 pub use connections::{ConnectionLimits, Connections, Slot};
 pub use paced::{Pace, Paced};

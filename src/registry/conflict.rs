@@ -4,7 +4,7 @@
 //! service of that group or a named port of the service there.
 
 use super::command::Refusal;
-use super::judge::Limits;
+use super::limits::Limits;
 use super::state::{Registry, Service};
 use crate::model::{InstanceId, Label, Registration, ServiceName, Transport};
 

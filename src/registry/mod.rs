@@ -12,6 +12,7 @@ mod change;
 mod command;
 mod conflict;
 mod judge;
+mod limits;
 mod state;
 
 pub use change::{Batch, Cause, Change};
@@ -19,5 +20,6 @@ pub use command::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Renewal,
     Scope,
 };
-pub use judge::{Judgement, Limits, Reserved};
-pub use state::{Registry, Service, Superseded};
+pub use judge::Judgement;
+pub use limits::{Limits, Reserved};
+pub use state::{Registry, Remains, Service, Superseded};

@@ -121,6 +121,16 @@ impl Service {
         self.superseded.iter().find(|gone| gone.id == *id)
     }
 
+    /// What is known besides the instances.
+    pub fn remains(&self) -> Remains {
+        Remains {
+            left: self.left,
+            lapsed: self.lapsed.clone(),
+            superseded: self.superseded.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
     fn position(&self, id: &str) -> Result<usize, usize> {
         self.instances.binary_search_by(|instance| instance.id.as_str().cmp(id))
     }
@@ -202,6 +212,26 @@ impl Service {
     }
 }
 
+/// What is known of a service besides its instances, and outlives them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remains {
+    /// When the last instance of a transport left, for a name that is remembered; by [`Transport`].
+    pub left: [Option<Timestamp>; 2],
+    /// Instances that are gone because their own lease ended, latest last.
+    pub lapsed: Vec<InstanceId>,
+    /// Instances whose place another has taken, latest last.
+    pub superseded: Vec<Superseded>,
+    /// What holds for the service as a whole, when that was set.
+    pub settings: Option<Arc<ServiceSettings>>,
+}
+
+impl Remains {
+    /// Whether there is nothing to know.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// All services, at one position of the history.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
@@ -216,6 +246,29 @@ impl Registry {
     /// An empty registry at a position of the history.
     pub fn starting_at(revision: Revision) -> Self {
         Self { revision, ..Self::default() }
+    }
+
+    /// A registry as a store has kept it: every service once, its instances sorted by id.
+    ///
+    /// When a service was last touched is not kept, so all were at `revision`: who asks what changed since before is
+    /// told once too often rather than never.
+    pub fn restored(
+        revision: Revision,
+        services: impl IntoIterator<Item = (ServiceName, Vec<Arc<Instance>>, Remains)>,
+    ) -> Self {
+        let mut registry = Self::starting_at(revision);
+        for (name, instances, Remains { left, lapsed, superseded, settings }) in services {
+            debug_assert!(instances.is_sorted_by(|a, b| a.id < b.id), "sorted by id, each once");
+            let answered = instances.iter().filter(|instance| instance.answered()).count();
+            registry.instances += instances.len();
+            registry.answered += answered;
+            registry.configured += usize::from(settings.is_some());
+            let name_kept = name.clone();
+            let service =
+                Service { name: name_kept, instances, answered, left, lapsed, superseded, settings, revision };
+            registry.services.insert(name, Arc::new(service));
+        }
+        registry
     }
 
     /// The position of the history that it stands at.

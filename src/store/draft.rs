@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::leases::{Leases, Moment};
-use super::ledger::LeaseEdit;
+use super::clock::Moment;
+use super::leases::{LeaseEdit, Leases};
 use crate::model::{Duration, Instance, LeaseId};
 use crate::registry::{Batch, Change, Registry};
 

@@ -4,27 +4,40 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
+use super::clock::Moment;
 use super::deadlines::Deadlines;
 use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName, Timestamp};
 use crate::registry::Change;
 
-/// A moment on both clocks: deadlines go by the first, people by the second.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) instant: Instant,
-    pub(super) wall: Timestamp,
-}
+type Member = (ServiceName, InstanceId);
 
-impl Moment {
-    pub(super) fn now() -> Self {
-        Self { instant: Instant::now(), wall: Timestamp::now() }
-    }
+/// What a decision does to leases, besides what changes of instances do.
+#[derive(Debug)]
+pub(super) enum LeaseEdit {
+    Grant(LeaseId, Duration),
+    Renew(LeaseId),
+    End(LeaseId),
 }
 
 #[derive(Debug)]
 struct Held {
     ttl: Duration,
-    members: BTreeSet<(ServiceName, InstanceId)>,
+    /// As of the grant or the last renewal. Made anew from two clocks at each look, it would differ from look to look.
+    expires_at: Timestamp,
+    members: BTreeSet<Member>,
+}
+
+/// How to take one change back.
+#[derive(Debug)]
+enum Undo {
+    /// It was granted.
+    Forget(LeaseId),
+    /// It ended.
+    Restore(LeaseId, Held, Option<Instant>),
+    /// A member joined.
+    Leave(LeaseId, Member),
+    /// A member left.
+    Join(LeaseId, Member),
 }
 
 /// All leases that have not ended. A lease whose deadline has passed is not alive, also before its end is committed.
@@ -32,11 +45,13 @@ struct Held {
 pub(super) struct Leases {
     held: HashMap<LeaseId, Held, foldhash::fast::RandomState>,
     deadlines: Deadlines<LeaseId>,
+    /// What has happened since the last [`Self::keep`], but for renewals.
+    undo: Vec<Undo>,
 }
 
 impl Leases {
     pub(super) fn new() -> Self {
-        Self { held: HashMap::default(), deadlines: Deadlines::new() }
+        Self { held: HashMap::default(), deadlines: Deadlines::new(), undo: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -47,33 +62,96 @@ impl Leases {
         self.held.contains_key(&id)
     }
 
-    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Instant) {
-        self.held.insert(id, Held { ttl, members: BTreeSet::new() });
-        self.deadlines.set(id, now + ttl.std());
+    /// The length of a lease that has not been ended.
+    pub(super) fn ttl(&self, id: LeaseId) -> Option<Duration> {
+        self.held.get(&id).map(|held| held.ttl)
+    }
+
+    /// Grants a lease that does not exist.
+    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
+        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: BTreeSet::new() });
+        self.deadlines.set(id, now.instant + ttl.std());
+        self.undo.push(Undo::Forget(id));
     }
 
     /// Moves the deadline of a lease that is alive.
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
         let ttl = self.get(id, now)?.ttl;
+        self.held.get_mut(&id)?.expires_at = now.wall.after(ttl.std());
         self.deadlines.set(id, now.instant + ttl.std());
         self.get(id, now)
     }
 
     /// A lease that is alive.
     pub(super) fn get(&self, id: LeaseId, now: Moment) -> Option<Lease> {
-        let deadline = self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
-        let ttl = self.held.get(&id)?.ttl;
-        Some(Lease { id, ttl, expires_at: now.wall.after(deadline - now.instant) })
+        self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
+        let Held { ttl, expires_at, .. } = *self.held.get(&id)?;
+        Some(Lease { id, ttl, expires_at })
     }
 
     /// The instances on a lease.
-    pub(super) fn members(&self, id: LeaseId) -> impl Iterator<Item = &(ServiceName, InstanceId)> {
+    pub(super) fn members(&self, id: LeaseId) -> impl Iterator<Item = &Member> {
         self.held.get(&id).into_iter().flat_map(|held| &held.members)
     }
 
     pub(super) fn end(&mut self, id: LeaseId) {
-        self.held.remove(&id);
+        if let Some(held) = self.held.remove(&id) {
+            self.undo.push(Undo::Restore(id, held, self.deadlines.get(&id)));
+        }
         self.deadlines.clear(&id);
+    }
+
+    fn join(&mut self, id: LeaseId, member: Member) {
+        if let Some(held) = self.held.get_mut(&id)
+            && held.members.insert(member.clone())
+        {
+            self.undo.push(Undo::Leave(id, member));
+        }
+    }
+
+    fn leave(&mut self, id: LeaseId, member: Member) {
+        if let Some(held) = self.held.get_mut(&id)
+            && held.members.remove(&member)
+        {
+            self.undo.push(Undo::Join(id, member));
+        }
+    }
+
+    /// The leases that were granted or ended since the last [`Self::keep`].
+    pub(super) fn touched(&self) -> impl Iterator<Item = LeaseId> {
+        self.undo.iter().filter_map(|undo| match undo {
+            Undo::Forget(id) | Undo::Restore(id, ..) => Some(*id),
+            Undo::Leave(..) | Undo::Join(..) => None,
+        })
+    }
+
+    /// What has happened stays.
+    pub(super) fn keep(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back what has happened since the last [`Self::keep`]. A renewal stays: it does no harm.
+    pub(super) fn undo(&mut self) {
+        for undo in std::mem::take(&mut self.undo).into_iter().rev() {
+            match undo {
+                Undo::Forget(id) => {
+                    self.held.remove(&id);
+                    self.deadlines.clear(&id);
+                }
+                Undo::Restore(id, held, deadline) => {
+                    self.held.insert(id, held);
+                    if let Some(deadline) = deadline {
+                        self.deadlines.set(id, deadline);
+                    }
+                }
+                Undo::Leave(id, member) => {
+                    self.held.get_mut(&id).map(|held| held.members.remove(&member));
+                }
+                Undo::Join(id, member) => {
+                    self.held.get_mut(&id).map(|held| held.members.insert(member));
+                }
+            }
+        }
     }
 
     /// Keeps membership in step with a change; a lease of an instance's own ends with it.
@@ -91,14 +169,19 @@ impl Leases {
         if let (Some(lease), Some(before)) = (left, before) {
             if lease.own {
                 self.end(lease.id);
-            } else if let Some(held) = self.held.get_mut(&lease.id) {
-                held.members.remove(&(before.service.clone(), before.id.clone()));
+            } else {
+                self.leave(lease.id, (before.service.clone(), before.id.clone()));
             }
         }
-        if let (Some(lease), Some(after)) = (joined, after)
-            && let Some(held) = self.held.get_mut(&lease.id)
-        {
-            held.members.insert((after.service.clone(), after.id.clone()));
+        if let (Some(lease), Some(after)) = (joined, after) {
+            self.join(lease.id, (after.service.clone(), after.id.clone()));
+        }
+    }
+
+    /// Notes a restored instance as a member of its lease.
+    pub(super) fn enrol(&mut self, instance: &Instance) {
+        if let Some(lease) = instance.lease {
+            self.join(lease.id, (instance.service.clone(), instance.id.clone()));
         }
     }
 
@@ -108,5 +191,57 @@ impl Leases {
 
     pub(super) fn lapsed(&self, now: Instant, max: usize) -> Vec<LeaseId> {
         self.deadlines.passed(now, max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_lease_is_the_same_at_every_look_between_renewals() {
+        let start = Instant::now();
+        // The clocks do not tick together: the wall clock is read in whole milliseconds.
+        let at = |micros: u64, wall| Moment {
+            instant: start + std::time::Duration::from_micros(micros),
+            wall: Timestamp::from_millis(wall),
+        };
+        let (mut leases, id) = (Leases::new(), LeaseId::new(1));
+        leases.grant(id, Duration::from_secs(10), at(0, 1_000));
+        for now in [at(0, 1_000), at(900, 1_000), at(1_100, 1_002), at(5_000_000, 999_000)] {
+            assert_eq!(leases.get(id, now).map(|lease| lease.expires_at), Some(Timestamp::from_millis(11_000)));
+        }
+        let renewed = leases.renew(id, at(6_000_000, 7_000)).unwrap();
+        assert_eq!(renewed.expires_at, Timestamp::from_millis(17_000));
+        assert_eq!(leases.get(id, at(15_999_999, 16_999)), Some(renewed));
+        assert_eq!(leases.get(id, at(16_000_000, 17_000)), None);
+    }
+
+    fn member(id: &str) -> Member {
+        ("web".parse().unwrap(), id.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_taken_back_is_as_it_was() {
+        let (mut leases, start) = (Leases::new(), Instant::now());
+        let (a, b) = (LeaseId::new(1), LeaseId::new(2));
+        let now = Moment { instant: start, wall: Timestamp::from_millis(0) };
+        leases.grant(a, Duration::from_secs(10), now);
+        leases.join(a, member("i1"));
+        leases.keep();
+        let before = format!("{:?}", leases);
+
+        leases.leave(a, member("i1"));
+        leases.join(a, member("i2"));
+        leases.end(a);
+        leases.grant(b, Duration::from_secs(5), now);
+        leases.join(b, member("i1"));
+        leases.end(b);
+        assert_eq!(leases.touched().collect::<Vec<_>>(), [a, b, b]);
+        assert!(leases.members(a).next().is_none());
+        leases.undo();
+
+        assert_eq!(format!("{:?}", leases), before);
+        assert_eq!(leases.next_deadline(), Some(start + Duration::from_secs(10).std()));
     }
 }

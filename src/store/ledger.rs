@@ -1,19 +1,22 @@
 //! The books of an engine that runs on one node: registry, leases, remembered names.
 //!
-//! `decide` reads and changes nothing; `settle` carries a decision out. An engine that must write to disk does so
-//! between the two.
+//! `decide` reads and changes nothing; `settle` carries a decision out. What was settled can be taken back until it is
+//! kept, so that commands of one group see each other before the group is on disk, and are as if never asked when it
+//! cannot be.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration as StdDuration;
 
 use tokio::time::Instant;
 
+use super::clock::Moment;
 use super::deadlines::Deadlines;
 use super::draft::Draft;
-use super::leases::{Leases, Moment};
+use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
 use super::{Committed, Settings};
-use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, Revision, ServiceName, Transport};
+use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
     Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
 };
@@ -31,26 +34,86 @@ pub(super) struct Decision {
 }
 
 #[derive(Debug)]
-pub(super) enum LeaseEdit {
-    Grant(LeaseId, Duration),
-    Renew(LeaseId),
-    End(LeaseId),
-}
-
-#[derive(Debug)]
 pub(super) struct Ledger {
     registry: Registry,
     leases: Leases,
     waits: Waits,
     /// Names without instances, and when they are forgotten.
     memory: Deadlines<(ServiceName, Transport)>,
+    /// What the memory was before what has happened since the last [`Self::keep`].
+    memory_before: Vec<((ServiceName, Transport), Option<Instant>)>,
     settings: Settings,
 }
 
 impl Ledger {
-    pub(super) fn new(settings: Settings, revision: Revision) -> Self {
-        let registry = Registry::starting_at(revision);
-        Self { registry, leases: Leases::new(), waits: Waits::new(), memory: Deadlines::new(), settings }
+    /// The books of a registry: every lease and the patience with every critical instance start a full term; states end
+    /// and names are forgotten when what is left of their time has passed.
+    pub(super) fn restored(
+        settings: Settings,
+        registry: Registry,
+        leases: impl IntoIterator<Item = (LeaseId, Duration)>,
+        now: Moment,
+    ) -> Self {
+        let mut ledger = Self {
+            registry,
+            leases: Leases::new(),
+            waits: Waits::new(),
+            memory: Deadlines::new(),
+            memory_before: Vec::new(),
+            settings,
+        };
+        for (id, ttl) in leases {
+            ledger.leases.grant(id, ttl, now);
+        }
+        for service in ledger.registry.services_after(None) {
+            for instance in service.instances() {
+                // Both are written in one transaction; should a lease be missing all the same, its end must not be.
+                if let Some(lease) = instance.lease.filter(|lease| !ledger.leases.contains(lease.id)) {
+                    ledger.leases.grant(lease.id, lease.ttl, now);
+                }
+                ledger.leases.enrol(instance);
+                ledger.waits.enrol(instance, now);
+            }
+            for transport in Transport::ALL {
+                if let Some(left) = service.left(transport) {
+                    let ago = StdDuration::from_millis(now.wall.as_millis().saturating_sub(left.as_millis()));
+                    let rest = ledger.settings.name_memory.saturating_sub(ago);
+                    ledger.memory.set((service.name().clone(), transport), now.instant + rest);
+                }
+            }
+        }
+        ledger.keep();
+        ledger
+    }
+
+    /// What has happened stays.
+    pub(super) fn keep(&mut self) {
+        self.leases.keep();
+        self.waits.keep();
+        self.memory_before.clear();
+    }
+
+    /// Takes back what has happened since the last [`Self::keep`], when this was the registry.
+    pub(super) fn undo(&mut self, registry: Registry) {
+        self.registry = registry;
+        self.leases.undo();
+        self.waits.undo();
+        for (key, before) in std::mem::take(&mut self.memory_before).into_iter().rev() {
+            match before {
+                Some(deadline) => self.memory.set(key, deadline),
+                None => self.memory.clear(&key),
+            }
+        }
+    }
+
+    /// The leases that were granted or ended since the last [`Self::keep`].
+    pub(super) fn leases_touched(&self) -> impl Iterator<Item = LeaseId> {
+        self.leases.touched()
+    }
+
+    /// The length of a lease that has not been ended.
+    pub(super) fn lease_ttl(&self, id: LeaseId) -> Option<Duration> {
+        self.leases.ttl(id)
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -232,7 +295,7 @@ impl Ledger {
     pub(super) fn settle(&mut self, decision: &Decision, now: Moment) -> Committed {
         for edit in &decision.leases {
             match edit {
-                LeaseEdit::Grant(id, ttl) => self.leases.grant(*id, *ttl, now.instant),
+                LeaseEdit::Grant(id, ttl) => self.leases.grant(*id, *ttl, now),
                 LeaseEdit::Renew(id) => drop(self.leases.renew(*id, now)),
                 LeaseEdit::End(_) => {}
             }
@@ -271,15 +334,16 @@ impl Ledger {
         for transport in Transport::ALL {
             let key = (name.clone(), transport);
             let left = self.registry.service(name).and_then(|service| service.left(transport));
-            match left {
-                None => self.memory.clear(&key),
-                Some(_) if self.memory.get(&key).is_some() => {}
+            let before = self.memory.get(&key);
+            let is_full = self.memory.len() >= self.settings.limits.remembered_names;
+            match (left, before) {
+                (None, None) | (Some(_), Some(_)) => continue,
+                (None, Some(_)) => self.memory.clear(&key),
                 // Beyond the limit the newest is forgotten at once: it costs a scan for nobody.
-                Some(_) if self.memory.len() >= self.settings.limits.remembered_names => {
-                    self.memory.set(key, now.instant);
-                }
-                Some(_) => self.memory.set(key, now.instant + self.settings.name_memory),
+                (Some(_), None) if is_full => self.memory.set(key.clone(), now.instant),
+                (Some(_), None) => self.memory.set(key.clone(), now.instant + self.settings.name_memory),
             }
+            self.memory_before.push((key, before));
         }
     }
 }

@@ -8,13 +8,20 @@
 //! of them may change. What was acknowledged is in the watch of every follower, in order. A follower that the engine
 //! cannot bring up to date gets a snapshot to start over from.
 
+mod books;
+mod clock;
 mod deadlines;
 mod draft;
+mod embedded;
+mod group;
+mod journal;
 mod leases;
 mod ledger;
+mod local;
 mod log;
 mod memory;
 mod waits;
+mod writer;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +30,7 @@ use async_trait::async_trait;
 
 use crate::model::{Lease, LeaseId, Revision, StoreId};
 use crate::registry::{Batch, Command, Outcome, Refusal, Registry};
+pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 use std::sync::Arc;
 
@@ -95,6 +103,12 @@ pub trait Store: Send + Sync + 'static {
     /// The identity of the history.
     fn id(&self) -> StoreId;
 
+    /// Where the serials of the zone begin: the serial of a revision is this much more, in the arithmetic of RFC 1982.
+    ///
+    /// It is at least one larger after each start on the same data, because another configuration may give the same
+    /// registry other records.
+    fn serial_base(&self) -> u32;
+
     /// Carries a command out. When it returns, the change is as durable as the engine makes it and stands in the
     /// history; [`Committed::revision`] is where.
     ///
@@ -113,4 +127,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Follows the history after a position, or from a snapshot when there is none or it is no longer kept.
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch>;
+
+    /// Everyone can renew from now on: the terms of leases that were restored begin.
+    fn serving(&self) {}
+
+    /// Finishes what was accepted and lets go of files; followers see the last of it and then the end. What comes later
+    /// is refused.
+    async fn close(&self) {}
+}
+
+/// The seconds since 1970, as far as they fit.
+fn unix_seconds() -> u32 {
+    (crate::model::Timestamp::now().as_millis() / 1000) as u32
 }

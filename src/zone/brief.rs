@@ -6,15 +6,15 @@ use std::sync::Arc;
 use hickory_proto::rr::RecordType;
 
 use super::Zone;
-use super::decide::{Answer, Decision, Detail, ExtendedError, Kind, Question, Said, kinds_of};
+use super::kind::{Kind, Pick, kinds_of};
 use super::name::WireName;
-use super::owner::{Owner, Pick, transport_of};
+use super::owner::{Owner, transport_of};
+use super::question::{Answer, Detail, ExtendedError, Question, TEXT_OCTETS_MAX};
+use super::said::{Decision, Said};
 use super::service::ServiceAnswers;
 use super::statics::Found;
 use crate::model::{Instance, Timestamp, Withheld};
 
-/// Octets of an extended error's text.
-pub(super) const TEXT_OCTETS_MAX: usize = 200;
 /// INFO-CODEs (RFC 8914 §4).
 const OTHER: u16 = 0;
 const NOT_READY: u16 = 14;
@@ -170,31 +170,41 @@ impl Zone {
     fn absence(&self, name: &WireName) -> String {
         let left = name.labels_below(&self.wire_origin).unwrap_or_default();
         let underscored = (0..left.min(3)).find_map(|at| transport_of(name.label(at)).map(|transport| (at, transport)));
-        if let Some((1, transport)) = underscored
-            && let Some(label) = name.label(0).strip_prefix(b"_")
+        // `_web._udp` and `i1._web._udp` name a service, and those below them something of it.
+        let named = underscored.and_then(|(at, transport)| {
+            let label = name.label(at.checked_sub(1)?).strip_prefix(b"_")?;
+            let key = [&[label.len() as u8][..], label, name.span(at + 1, left)].concat();
+            Some((self.service_at(&key)?, transport))
+        });
+        if let Some((service, transport)) = &named
+            && !service.knows(*transport)
         {
-            let key = [&[label.len() as u8][..], label, name.span(2, left)].concat();
-            if let Some(service) = self.service_at(&key) {
-                return format!("{} is not registered over {}", service.name(), transport.as_str());
-            }
+            return format!("{} is not registered over {}", service.name(), transport.as_str());
         }
         let second = Timestamp::now().as_millis() / 1000;
         if let Some(near) = self.nearest_service(name, second) {
             return format!("no such service; did you mean {near}?");
         }
-        let known = match underscored {
-            None if left > 1 => self.service_at(name.span(1, left)).map(|service| (service, "instance or tag")),
-            Some((1, _)) => self.service_at(name.span(2, left)).map(|service| (service, "port")),
-            Some((2, transport)) => name
-                .label(1)
-                .strip_prefix(b"_")
-                .and_then(|label| self.service_in(label, name.span(3, left), transport))
-                .map(|service| (service, "instance")),
-            _ => None,
+        if let Some((service, _)) = named {
+            return format!("{} has no instance {}", service.name(), shown(name.label(0)));
+        }
+        let Some((at, service)) = (1..left).find_map(|at| Some((at, self.service_at(name.span(at, left))?))) else {
+            return "no such service".to_owned();
         };
-        match known {
-            Some((service, what)) => format!("{} has no {what} of that name", service.name()),
-            None => "no such service".to_owned(),
+        let service = service.name();
+        match underscored {
+            None if at == 1 => format!("{service} has no instance or tag {}", shown(name.label(0))),
+            Some((1, transport)) if at == 2 && name.label(0).starts_with(b"_") => {
+                format!("{service} has no port {} over {}", shown(&name.label(0)[1..]), transport.as_str())
+            }
+            _ => format!("{service} has no such name below it"),
         }
     }
+}
+
+/// A label that was asked for, if it can be shown as it is.
+fn shown(label: &[u8]) -> &str {
+    let text = std::str::from_utf8(label).unwrap_or_default();
+    let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if fits { text } else { "of that name" }
 }

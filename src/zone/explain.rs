@@ -7,9 +7,11 @@ use hickory_proto::rr::{Name, RData};
 
 use super::Zone;
 use super::brief::{lack, lack_of_instance};
-use super::decide::{Answer, Decision, Kind, Question, Said, kinds_of, selected};
 use super::fill::Maker;
-use super::owner::{Owner, Pick};
+use super::kind::{Kind, Pick, kinds_of};
+use super::owner::Owner;
+use super::question::{Answer, Question};
+use super::said::{Decision, Said};
 use super::service::ServiceAnswers;
 use super::statics::decide::{meaning as meaning_of_static, meaning_of_aliases};
 use crate::model::{Instance, Withheld};
@@ -74,7 +76,7 @@ impl Zone {
         };
         let lowest = kind
             .filter(|kind| matches!(kind, Kind::A | Kind::Aaaa))
-            .and_then(|kind| selected(service, pick, kind).next())
+            .and_then(|kind| service.selected(pick, kind).next())
             .map(|instance| instance.registration.priority);
         let maker = Maker::new(self, question, service, pick.clone());
         let given: HashSet<&RData> = answer.answers.iter().map(|record| &record.data).collect();

@@ -9,12 +9,13 @@ use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SVCB, SvcParamKey, SvcParamVa
 use hickory_proto::rr::rdata::{A, AAAA, HTTPS, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::brief::TEXT_OCTETS_MAX;
-use super::decide::{Answer, Decision, Detail, Kind, Question, Said, selected};
-use super::name::wire_key;
+use super::kind::{Kind, Pick};
+use super::name::{wire_key, wire_octets};
 use super::order::{Start, client_hash};
-use super::owner::{Owner, Pick};
+use super::owner::Owner;
+use super::question::{Answer, Detail, Question, TEXT_OCTETS_MAX};
 use super::reverse::Reversed;
+use super::said::{Decision, Said};
 use super::service::{ServiceAnswers, Totals};
 use super::{NAME_SERVER, Zone};
 use crate::model::{Instance, InstanceId, Meta, ServiceName, Ttl};
@@ -221,7 +222,7 @@ impl Filling<'_> {
     }
 
     fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind) {
-        let of_kind = || selected(service, pick, kind).filter(move |instance| kind.is_of(instance));
+        let of_kind = || service.selected(pick, kind).filter(move |instance| kind.is_of(instance));
         let question_octets = self.owner_octets;
         let maker = Maker { question_octets, ..Maker::new(self.zone, self.question, service, pick.clone()) };
         if *pick == Pick::One {
@@ -276,7 +277,7 @@ impl Filling<'_> {
     /// Fills in instances from a start on, by priority.
     fn push_walk(&mut self, maker: &Maker<'_>, service: &ServiceAnswers, kind: Kind, ttl: u32, start: Start) {
         let wanted = |i: &&Arc<Instance>| maker.pick.takes(i) && kind.is_of(i);
-        let lowest = selected(service, &maker.pick, kind).map(|i| i.registration.priority).next();
+        let lowest = service.selected(&maker.pick, kind).map(|i| i.registration.priority).next();
         let only_lowest = matches!(kind, Kind::A | Kind::Aaaa);
         let instances = service
             .groups()
@@ -486,11 +487,6 @@ enum Distinct<'i> {
 fn alpn_of(meta: &Meta) -> Vec<String> {
     let alpn = meta.iter().find(|(key, _)| key.eq_ignore_ascii_case("alpn")).map_or("", |(_, value)| value);
     alpn.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
-}
-
-/// Octets of a name without compression, with the root label.
-pub(super) fn wire_octets(name: &Name) -> usize {
-    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
 fn address_octets(address: IpAddr) -> usize {

@@ -23,13 +23,16 @@ mod publish;
 mod reverse;
 mod service;
 mod statics;
-// What is said of it.
+// What is asked, and what is said of it.
 mod brief;
 mod decide;
 mod explain;
 mod fill;
+mod kind;
 mod near;
 mod owner;
+mod question;
+mod said;
 mod text;
 
 use std::collections::HashSet;
@@ -40,10 +43,11 @@ use arc_swap::ArcSwap;
 use hickory_proto::rr::Name;
 use parking_lot::Mutex;
 
-pub use decide::{Answer, Decision, Detail, ExtendedError, Question};
 pub use explain::{Explanation, Judged};
 pub use linger::Until;
 pub use publish::Publisher;
+pub use question::{Answer, Detail, ExtendedError, Question};
+pub use said::Decision;
 pub use statics::{Reloader, Statics, ZoneFileError};
 pub use text::record_text;
 
@@ -68,7 +72,7 @@ pub struct Settings {
     pub name_server: Vec<IpAddr>,
     /// Nets whose addresses have names: each makes reverse zones.
     pub reverse: Vec<ipnet::IpNet>,
-    /// The SOA serial to start from.
+    /// The SOA serial of revision 0.
     pub serial: u32,
 }
 
@@ -86,7 +90,7 @@ pub struct Zone {
     statics: ArcSwap<Statics>,
     /// Live names that are known not to answer because of a file.
     shadowed: Mutex<HashSet<String>>,
-    /// Grows by one with each change of content (RFC 1982).
+    /// Grows with the revision whenever content changes (RFC 1982).
     serial: AtomicU32,
     loaded: AtomicBool,
 }

@@ -75,6 +75,11 @@ pub(super) fn parent_key(key: &[u8]) -> &[u8] {
     key.first().and_then(|length| key.get(1 + usize::from(*length)..)).unwrap_or_default()
 }
 
+/// Octets of a name without compression, with the root label.
+pub(super) fn wire_octets(name: &Name) -> usize {
+    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,51 +4,13 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
+use super::kind::Pick;
 use super::name::WireName;
 use super::reverse::Reversed;
 use super::service::ServiceAnswers;
 use super::statics::{Found, StaticZone};
 use super::{NAME_SERVER, Zone};
-use crate::model::{Instance, Transport};
-
-/// Which instances of a service a name selects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pick {
-    /// All: `web`.
-    All,
-    /// Those of a transport, by RFC 2782: `_web._tcp`.
-    Transport(Transport),
-    /// Those with a named port: `_metrics._tcp.web`.
-    Port(Transport, Box<str>),
-    /// Those with a tag: `primary.web`.
-    Tag(Box<str>),
-    /// Any one: `one.web`.
-    One,
-}
-
-impl Pick {
-    /// Whether an instance is selected, if it is answered.
-    pub(super) fn takes(&self, instance: &Instance) -> bool {
-        let registration = &instance.registration;
-        match self {
-            Self::All | Self::One => true,
-            Self::Transport(transport) => registration.protocol == *transport,
-            Self::Port(transport, port) => {
-                registration.protocol == *transport && registration.named_port(port).is_some()
-            }
-            Self::Tag(tag) => registration.has_tag(tag),
-        }
-    }
-
-    /// The port that its SRV record has.
-    pub(super) fn port(&self, instance: &Instance) -> u16 {
-        let registration = &instance.registration;
-        match self {
-            Self::Port(_, port) => registration.named_port(port).unwrap_or(registration.port),
-            _ => registration.port,
-        }
-    }
-}
+use crate::model::Transport;
 
 /// What a name means.
 #[derive(Debug, Clone)]

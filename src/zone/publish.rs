@@ -6,19 +6,29 @@ use std::sync::atomic::Ordering;
 use super::name::wire_key;
 use super::service::ServiceAnswers;
 use super::{Settings, Zone};
-use crate::model::{ServiceName, Transport};
+use crate::model::{Revision, ServiceName, Transport};
 use crate::registry::{Registry, Service};
 
 /// The one writer of a zone. Its readers hold the [`Zone`] itself.
 #[derive(Debug)]
 pub struct Publisher {
     zone: Arc<Zone>,
+    /// The serial of revision 0.
+    serial_base: u32,
+    /// Whether records have changed since the serial moved.
+    is_changed: bool,
 }
 
 impl Publisher {
     /// An empty zone that is not loaded yet.
     pub fn new(settings: Settings) -> Self {
-        Self { zone: Arc::new(Zone::new(settings)) }
+        let serial_base = settings.serial;
+        Self { zone: Arc::new(Zone::new(settings)), serial_base, is_changed: false }
+    }
+
+    /// Sets the serial of revision 0, before anything is published.
+    pub fn start_serial(&mut self, base: u32) {
+        self.serial_base = base;
     }
 
     /// The zone, for readers.
@@ -26,7 +36,8 @@ impl Publisher {
         self.zone.clone()
     }
 
-    /// Serves a service as it is now, or its absence. The serial moves when its records did.
+    /// Serves a service as it is now, or its absence. [`Self::stamp`] moves the serial when all that belongs together
+    /// is served.
     pub fn publish(&mut self, name: &ServiceName, service: Option<&Arc<Service>>) {
         let key = wire_key(name.as_str());
         let node = self.zone.index.get(&key);
@@ -51,8 +62,14 @@ impl Publisher {
         if let Some(service) = service {
             self.zone.tell_shadowed(service);
         }
-        if changed {
-            self.zone.serial.fetch_add(1, Ordering::Relaxed);
+        self.is_changed |= changed;
+    }
+
+    /// Moves the serial to that of a revision (RFC 1982), when records have changed since it last moved. Revisions grow,
+    /// also across restarts, so serials do.
+    pub fn stamp(&mut self, revision: Revision) {
+        if std::mem::take(&mut self.is_changed) {
+            self.zone.serial.store(self.serial_base.wrapping_add(revision.0 as u32), Ordering::Relaxed);
         }
     }
 
@@ -66,6 +83,9 @@ impl Publisher {
         for service in registry.services_after(None) {
             self.publish(service.name(), Some(service));
         }
+        // Also when there is nothing: the serial of the last life may have been larger.
+        self.is_changed = true;
+        self.stamp(registry.revision());
         self.zone.loaded.store(true, Ordering::Release);
     }
 }

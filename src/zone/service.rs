@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::decide::Kind;
+use super::kind::{Kind, Pick};
 use super::linger::{Lingering, Until};
 use super::order::Order;
-use super::owner::Pick;
 use crate::model::{Instance, InstanceId, ServiceName, Transport, Ttl};
 use crate::registry::Service;
 
@@ -172,6 +171,24 @@ impl ServiceAnswers {
             Kind::Txt | Kind::Https => return None,
         };
         all.then_some(totals)
+    }
+
+    /// The answered instances that records of a kind come from: for addresses only those with the lowest priority value
+    /// that has any, because a client that knows addresses alone cannot tell first choices from last ones.
+    pub(super) fn selected<'a>(
+        &'a self,
+        pick: &'a Pick,
+        kind: Kind,
+    ) -> impl Iterator<Item = &'a Arc<Instance>> + Clone {
+        let lowest = match kind {
+            Kind::A | Kind::Aaaa => {
+                self.answered().find(|instance| pick.takes(instance)).map(|i| i.registration.priority)
+            }
+            _ => None,
+        };
+        self.answered().filter(move |instance| {
+            pick.takes(instance) && lowest.is_none_or(|lowest| instance.registration.priority == lowest)
+        })
     }
 
     /// The answered instances of each priority value, lowest first: their places, and the order among them.

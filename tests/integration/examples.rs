@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use hyper::Method;
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::has_programs;
 use crate::support::program::Program;
@@ -59,12 +60,70 @@ fn the_script_keeps_a_service_listed() {
     assert_keeps_listed(Server::start(), script, "web", "i1", Signal::SIGTERM);
 }
 
+/// The script as it is run for `web/i1`, renewing every second.
+fn script(server: &Server, port: &str, generation: &str) -> Program {
+    let mut script = Command::new("sh");
+    script.args([source!("examples/register.sh"), "web", "i1", port]);
+    script.env("ROLLCALL_HTTP_ADDR", server.http.to_string());
+    Program::start(script.env("RENEW_EVERY", "1").env("GENERATION", generation))
+}
+
+#[test]
+fn the_script_leaves_alone_what_it_did_not_register() {
+    if !has_programs("curl") {
+        return;
+    }
+    let server = Server::start();
+    let others = server.register("web", "i1", &json!({"port": 80, "generation": 7}));
+    for (port, generation, code) in
+        [("http", "8", 2), ("", "8", 2), ("0", "8", 2), ("080", "8", 2), ("99999", "8", 1), ("80", "6", 1)]
+    {
+        let (ended, output) = script(&server, port, generation).ended();
+        assert_eq!(ended, Some(code), "port {port:?}, generation {generation}: {output}");
+        assert_eq!(server.instance("web", "i1").as_ref(), Some(&others), "{output}");
+    }
+    server.stop();
+}
+
+#[test]
+fn the_script_gives_way_to_its_successor() {
+    if !has_programs("curl") {
+        return;
+    }
+    let server = Server::start();
+    let registered = |generation: u64| {
+        until("the script has registered", || match server.instance("web", "i1") {
+            Some(instance) if instance["generation"] == generation => Ok(instance),
+            other => Err(format!("{other:?}")),
+        })
+    };
+    let old = script(&server, "8080", "1");
+    registered(1);
+    let new = script(&server, "8081", "2");
+    registered(2);
+    old.signal(Signal::SIGTERM);
+    let (code, output) = old.ended();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.ends_with("web/i1 stays: another start of it has registered it anew"), "{output}");
+    assert_eq!(registered(2)["port"], 8081);
+
+    // What only changed since is still its own.
+    let path = "/v1/services/web/instances/i1";
+    let draining = json!({"state": "draining"});
+    server.call(async |client| client.request(Method::PATCH, path, Some(&draining), &[]).await).unwrap();
+    new.signal(Signal::SIGTERM);
+    let (code, output) = new.ended();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.ends_with("web/i1 has left"), "{output}");
+    assert_eq!(server.instance("web", "i1"), None);
+    server.stop();
+}
+
 #[test]
 fn the_example_configuration_is_the_default_one() {
     let settings = |words: &[&str]| -> Value {
         let command = &mut Command::new(ROLLCALL);
-        let (code, output) =
-            Program::start(command.args(["check-config", "--memory", "--output=json"]).args(words)).ended();
+        let (code, output) = Program::start(command.args(["check-config", "--output=json"]).args(words)).ended();
         assert_eq!(code, Some(0), "{output}");
         serde_json::from_str(&output).unwrap()
     };
@@ -73,8 +132,7 @@ fn the_example_configuration_is_the_default_one() {
     assert!(!default.is_empty());
     for (key, setting) in default {
         assert_eq!(ours[key]["value"], setting["value"], "{key}");
-        // Every key is in the file. A server does not start on the defaults alone yet, so --memory has to win over it.
         let from = ours[key]["from"].as_str().unwrap();
-        assert!(key == "memory" || from.contains("rollcall.toml"), "{key} comes from {from}");
+        assert!(from.contains("rollcall.toml"), "{key} comes from {from}");
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where")]
 
+mod crash;
+mod embedded;
 mod examples;
 mod explain;
 mod forward;

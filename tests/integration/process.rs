@@ -20,12 +20,6 @@ fn refusal(words: &[&str]) -> String {
 }
 
 #[test]
-fn serve_without_an_engine_says_which_flag_helps() {
-    let output = refusal(&["serve", "--dns=127.0.0.1:0", "--http=127.0.0.1:0"]);
-    assert!(output.lines().count() == 1 && output.contains("--memory"), "{output}");
-}
-
-#[test]
 fn a_busy_port_is_named() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();
@@ -108,6 +102,23 @@ fn a_service_manager_ends_it_in_order() {
 }
 
 #[test]
+fn it_ends_in_order_as_soon_as_a_port_is_open() {
+    for _ in 0..8 {
+        // The log tells the port too late; this one was free a moment ago.
+        let dns = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let flags = ["serve", "--demo", "--http=127.0.0.1:0", "--dns", &dns.to_string()];
+        let program = Program::start(Command::new(ROLLCALL).args(flags));
+        let began = std::time::SystemTime::now();
+        while std::net::TcpStream::connect(dns).is_err() {
+            assert!(began.elapsed().unwrap().as_secs() < 60, "no port is open; it said:\n{}", program.output());
+        }
+        program.signal(Signal::SIGTERM);
+        let (code, output) = program.ended();
+        assert_eq!(code, Some(0), "it said:\n{output}");
+    }
+}
+
+#[test]
 fn ctrl_c_ends_a_demonstration_in_order() {
     let server =
         Server::launch(Command::new(ROLLCALL).args(["serve", "--demo", "--dns=127.0.0.1:0", "--http=127.0.0.1:0"]));
@@ -141,5 +152,36 @@ fn a_killed_service_leaves_dns() {
     assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
     let instance = server.instance("web", "i1").unwrap();
     assert_eq!((&instance["health"], &instance["answered"]), (&json!("critical"), &json!(false)), "{instance}");
+    server.stop();
+}
+
+/// Leaves a process as many descriptors as it has and no more.
+#[cfg(target_os = "linux")]
+fn limit_descriptors(id: u32, descriptors: &str) {
+    let set = Command::new("prlimit").args([format!("--pid={id}"), format!("--nofile={descriptors}:")]).status();
+    assert!(set.expect("prlimit of util-linux").success());
+}
+
+// Elsewhere nobody else can take a process's descriptors away.
+#[cfg(target_os = "linux")]
+#[test]
+fn out_of_descriptors_it_says_so_once_and_goes_on_answering() {
+    let mut server =
+        Server::launch(Command::new(ROLLCALL).args(["serve", "--memory", "--dns=0.0.0.0:0", "--http=127.0.0.1:0"]));
+    server.dns.set_ip([127, 0, 0, 1].into());
+    server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80}));
+    limit_descriptors(server.id(), "5");
+    let waiting = std::net::TcpStream::connect(server.http).unwrap();
+    until("a look at the machine's addresses has failed", || {
+        let output = server.output();
+        if output.contains("the addresses of this machine are not known") { Ok(()) } else { Err(output) }
+    });
+    let output = server.output();
+    assert_eq!(output.matches("connections for HTTP cannot be accepted").count(), 1, "{output}");
+    assert_eq!(server.ask("web.svc.internal.", RecordType::A).answers.len(), 1, "UDP is answered all the same");
+
+    limit_descriptors(server.id(), "1024");
+    drop(waiting);
+    assert!(server.instance("web", "i1").is_some(), "connections are accepted again");
     server.stop();
 }

@@ -12,12 +12,19 @@ use rollcall::registry::{
     Amendment, Cause, Change, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal,
     Register, Registry, Scope,
 };
-use rollcall::store::{CommitError, Committed, Followed, Memory, Store, Watch};
+use rollcall::store::{CommitError, Committed, Embedded, Followed, Memory, Settings, Store, Watch};
 
 use super::support::world::store_settings;
 
 pub(crate) fn engines() -> Vec<Arc<dyn Store>> {
-    vec![Arc::new(Memory::new(store_settings()))]
+    engines_with(&store_settings())
+}
+
+fn engines_with(settings: &Settings) -> Vec<Arc<dyn Store>> {
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = Embedded::open(dir.path(), settings.clone()).unwrap();
+    // The directory goes here; the file lives on for as long as it is open, and nobody opens it again.
+    vec![Arc::new(Memory::new(settings.clone())), Arc::new(embedded)]
 }
 
 pub(crate) fn service(name: &str) -> ServiceName {
@@ -219,7 +226,7 @@ async fn a_renewed_lease_lives_on_without_a_revision() {
         let lease = instance.lease.unwrap();
         assert!(lease.own);
         for _ in 0..5 {
-            tokio::time::advance(Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
             let renewed = store.renew(&[lease.id]).await.unwrap();
             assert_eq!(renewed[0].map(|lease| lease.ttl), Some(ttl));
         }
@@ -237,7 +244,7 @@ async fn registering_again_renews_the_own_lease() {
         let again = || register("web", "i1", registration(1), LeaseWish::Own(ttl));
         let first = store.commit(again()).await.unwrap();
         for _ in 0..5 {
-            tokio::time::advance(Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
             assert_eq!(store.commit(again()).await.unwrap().revision, first.revision);
         }
     }
@@ -481,19 +488,21 @@ async fn limits_refuse_and_lose_nothing() {
     settings.limits.instances = 3;
     settings.limits.leases = 1;
     settings.limits.configured = 1;
-    let store: Arc<dyn Store> = Arc::new(Memory::new(settings));
-    put(&*store, "web", "i1").await;
-    put(&*store, "web", "i2").await;
-    let more = |name: &str, lease| register(name, "i3", registration(3), lease);
-    assert_eq!(refusal(&*store, more("web", LeaseWish::None)).await, Refusal::ServiceFull(2));
-    put(&*store, "api", "i1").await;
-    assert_eq!(refusal(&*store, more("api", LeaseWish::None)).await, Refusal::RegistryFull(3));
-    assert!(store.commit(register("web", "i2", registration(8), LeaseWish::None)).await.is_ok(), "replacing is free");
-    let ttl = rollcall::model::Duration::from_secs(10);
-    store.commit(Command::Grant { ttl }).await.unwrap();
-    assert_eq!(refusal(&*store, Command::Grant { ttl }).await, Refusal::LeasesFull(1));
-    let some = || Some(ServiceSettings::default());
-    store.commit(configure("web", some())).await.unwrap();
-    assert_eq!(refusal(&*store, configure("api", some())).await, Refusal::SettingsFull(1));
-    assert!(store.commit(configure("web", some())).await.is_ok(), "replacing is free");
+    for store in engines_with(&settings) {
+        put(&*store, "web", "i1").await;
+        put(&*store, "web", "i2").await;
+        let more = |name: &str, lease| register(name, "i3", registration(3), lease);
+        assert_eq!(refusal(&*store, more("web", LeaseWish::None)).await, Refusal::ServiceFull(2));
+        put(&*store, "api", "i1").await;
+        assert_eq!(refusal(&*store, more("api", LeaseWish::None)).await, Refusal::RegistryFull(3));
+        let replaced = store.commit(register("web", "i2", registration(8), LeaseWish::None)).await;
+        assert!(replaced.is_ok(), "replacing is free");
+        let ttl = rollcall::model::Duration::from_secs(10);
+        store.commit(Command::Grant { ttl }).await.unwrap();
+        assert_eq!(refusal(&*store, Command::Grant { ttl }).await, Refusal::LeasesFull(1));
+        let some = || Some(ServiceSettings::default());
+        store.commit(configure("web", some())).await.unwrap();
+        assert_eq!(refusal(&*store, configure("api", some())).await, Refusal::SettingsFull(1));
+        assert!(store.commit(configure("web", some())).await.is_ok(), "replacing is free");
+    }
 }

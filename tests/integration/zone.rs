@@ -50,9 +50,11 @@ fn a_group_exists_for_as_long_as_what_is_in_it() {
                 }
             }
         });
-        for _ in 0..20_000 {
+        for revision in 1..20_000 {
             publisher.publish(&name, registry.service(&name));
+            publisher.stamp(Revision(2 * revision));
             publisher.publish(&name, None);
+            publisher.stamp(Revision(2 * revision + 1));
         }
         done.store(true, Ordering::Relaxed);
     });

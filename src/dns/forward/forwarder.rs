@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::cache::Cache;
 use super::flight::{Boarded, Coming, Flights, Lead, Seat};
 use super::metrics::{Metrics, Outcome};
-use super::reply::{Answer, NOERROR, SERVFAIL};
+use super::reply::{Answer, Envelope, NOERROR, SERVFAIL};
 use super::rule::{Rules, domains_of};
 use super::upstream::{Upstream, ask};
 use super::wire::Asked;
@@ -67,19 +67,6 @@ pub(in crate::dns) struct Question<'a> {
     pub opt: Option<Opt>,
     /// Octets that the reply may have.
     pub limit: usize,
-}
-
-/// What a reply has to be for one client.
-#[derive(Debug)]
-pub(super) struct Envelope {
-    pub(super) id: u16,
-    /// The question section in the client's letters.
-    pub(super) question: Vec<u8>,
-    pub(super) limit: usize,
-    pub(super) opt: Option<Opt>,
-    pub(super) checking_disabled: bool,
-    /// Whether the client may see AD.
-    pub(super) authentic_data: bool,
 }
 
 /// How far a question has come without waiting.

@@ -3,12 +3,24 @@
 use hickory_proto::op::ResponseCode;
 use tokio::time::Instant;
 
-use super::forwarder::Envelope;
 use super::wire::{AD, CD, QR, RA, RD, TC};
 use crate::dns::edns;
 use crate::dns::message::{HEADER_OCTETS, OPT_TYPE};
 use crate::dns::reply::Opt;
 use crate::zone::ExtendedError;
+
+/// What a reply has to be for one client.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub(super) id: u16,
+    /// The question section in the client's letters.
+    pub(super) question: Vec<u8>,
+    pub(super) limit: usize,
+    pub(super) opt: Option<Opt>,
+    pub(super) checking_disabled: bool,
+    /// Whether the client may see AD.
+    pub(super) authentic_data: bool,
+}
 
 /// Octets of an extended error's text that are passed on.
 const TEXT_OCTETS_MAX: usize = 200;

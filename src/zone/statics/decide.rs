@@ -8,9 +8,9 @@ use super::tree::Node;
 use super::{Found, Side, StaticZone, Statics};
 use crate::model::Transport;
 use crate::registry::Service;
-use crate::zone::decide::{Decision, Said};
 use crate::zone::name::WireName;
 use crate::zone::owner::Owner;
+use crate::zone::said::{Decision, Said};
 use crate::zone::{NAME_SERVER, Zone};
 
 /// Aliases that are followed for one question.

@@ -8,10 +8,12 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::tree::Rrset;
 use super::{Found, StaticZone};
-use crate::zone::decide::{Answer, Decision, Question, Said};
-use crate::zone::fill::{Filling, RECORD_OCTETS, wire_octets};
+use crate::zone::fill::{Filling, RECORD_OCTETS};
+use crate::zone::name::wire_octets;
 use crate::zone::order::client_hash;
 use crate::zone::owner::Owner;
+use crate::zone::question::{Answer, Question};
+use crate::zone::said::{Decision, Said};
 
 /// Octets of the smallest record that holds an address.
 const ADDRESS_OCTETS_MIN: usize = 1 + RECORD_OCTETS + 4;

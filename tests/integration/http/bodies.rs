@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{SMALL, WEB1, with_field};
+use crate::support::dialogue::is_like;
 use crate::support::world::{Reply, World};
 
 /// A body that never ends: a chunk, then a pause, and so on. It may claim a size.
@@ -190,6 +191,52 @@ async fn json_that_is_no_registration_points_at_the_field() {
     }
     let million = format!(r#"{{"port":80,"tags":[{}]}}"#, vec!["1"; 30_000].join(","));
     world.refused("PUT", WEB1, Some(&million), 422, "invalid-value").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_body_got_wrong_is_said_in_words_of_the_api() {
+    let world = World::new().await;
+    for (body, detail) in [
+        (r#"{"port":"80"}"#, "a number is expected here, without quotes"),
+        (r#"{"port":80.5}"#, "a whole number is expected here"),
+        (r#"{"port":18446744073709551615}"#, "the number is too large"),
+        (r#"{"port":[80]}"#, "a number is expected here"),
+        (r#"{"port":80,"generation":-1}"#, "a number that is not negative is expected here"),
+        (r#"{"port":80,"lease_ttl":15}"#, "a text such as \"15s\" is expected here"),
+        (r#"{"port":80,"tags":[1]}"#, "a text is expected here, in quotes"),
+        (r#"{"port":80,"tags":"a"}"#, "a list is expected here: [...]"),
+        (r#"{"port":80,"meta":"a"}"#, "an object is expected here: {...}"),
+        (r#"{"port":80,"https":"yes"}"#, "true or false is expected here, without quotes"),
+        (r#"[]"#, "an object is expected here: {...}"),
+        (r#"{"port":80,"checks":["tcp"]}"#, "an object is expected here: {...}"),
+        (r#"{"port":80,"port":80}"#, "the field `port` stands twice"),
+        (r#"{"port":80,"checks":[{"path":"/"}]}"#, "the field `type` is missing"),
+        (r#"{"port":80,"checks":[{"type":"http","pth":"/"}]}"#, "there is no field `pth`; did you mean `path`?"),
+        (r#"{"port":80,"state":"up"}"#, "an instance is up when it registers; PATCH changes its `state`"),
+        (r#"{"port":80,"a`, expected `b":1}"#, "there is no field `a`, expected `b`, but `address`, `addresses`, *"),
+        (
+            r#"{"port":80,"checks":[{"type":"tcp","x":1}]}"#,
+            "there is no field `x`, but `name`, `type`, `interval`, `timeout`, `rise`, `fall`, `port`, `path`, `url`, \
+             `method`, `headers`, `expect_status`, `expect_body`",
+        ),
+    ] {
+        let reply = world.refused("PUT", WEB1, Some(body), 422, "invalid-value").await;
+        let said = reply.body["detail"].as_str().unwrap();
+        assert!(is_like(detail, said), "{body}: {said}");
+    }
+    let reply = world.refused("PUT", "/v1/services/web/settings", Some(r#"{"tll":"5s"}"#), 422, "invalid-value").await;
+    assert_eq!(reply.body["detail"], "there is no field `tll`; did you mean `ttl`?");
+    for (body, detail) in [
+        ("", "the body is empty: send a JSON object"),
+        (" \n", "the body is empty: send a JSON object"),
+        (r#"{"port":"#, "the body ends before its JSON does, at line 1 column 8"),
+        (r#"{"port":80} x"#, "something follows the JSON object, at line 1 column 13"),
+        (r#"{"port":80,}"#, "a comma too many, at line 1 column 12"),
+        ("{'port':80}", "this is no JSON, at line 1 column 2"),
+    ] {
+        let reply = world.refused("PUT", WEB1, Some(body), 400, "not-json").await;
+        assert_eq!(reply.body["detail"], detail, "{body}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,8 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::wire::{Server, response};
+use crate::support::world::World;
 
-const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 fn settings(total: usize) -> Settings {
     Settings { connections: ConnectionLimits { per_client: total, total }, ..Settings::default() }
@@ -48,11 +49,11 @@ async fn the_connection_that_is_idle_longest_makes_room() {
 #[tokio::test]
 async fn a_connection_is_idle_again_after_every_kind_of_answer() {
     for request in [
-        "GET /v1/services HTTP/1.1\r\nhost: x\r\n\r\n",
-        "HEAD /v1/services HTTP/1.1\r\nhost: x\r\n\r\n",
-        "DELETE /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\n\r\n",
-        "GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n",
-        "POST /v1/leases HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"ttl\":\"15s\"}",
+        "GET /v1/services HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "HEAD /v1/services HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "DELETE /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"ttl\":\"15s\"}",
     ] {
         let server = Server::start(settings(1)).await;
         let mut first = server.connect().await;
@@ -71,7 +72,7 @@ async fn a_connection_is_idle_again_after_every_kind_of_answer() {
 async fn work_is_not_cut_off_to_make_room() {
     let server = Server::start(settings(1)).await;
     let mut busy = server.connect().await;
-    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
+    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
                expect: 100-continue\r\n\r\n";
     busy.write_all(put.as_bytes()).await.unwrap();
     // The server says so once the request is being worked on.
@@ -108,13 +109,13 @@ async fn a_head_that_dribbles_is_given_up() {
     is_closed(&mut kept).await;
 }
 
-async fn with_large_list() -> Server {
-    let pace = Pace { patience: Duration::from_millis(50), octets_per_second: 1 << 20 };
-    let server = Server::start(Settings { pace, ..settings(1) }).await;
+/// A server whose list of `web` has some five million octets.
+async fn with_large_list(world: World, settings: Settings) -> Server {
+    let server = Server::serving(world, settings).await;
     let meta: serde_json::Map<_, _> = (0..15).map(|n| (format!("k{n:02}"), "v".repeat(250).into())).collect();
     for n in 0..1000 {
         let path = format!("/v1/services/web/instances/i{n:04}");
-        server.world.put(&path, &json!({"port": 80, "meta": meta})).await;
+        server.world.put(&path, &json!({"port": 80, "meta": meta, "shared_address": true})).await;
     }
     server
 }
@@ -128,9 +129,10 @@ async fn narrow(server: &Server) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_left() {
-    let server = with_large_list().await;
+    let pace = Pace { patience: Duration::from_millis(50), octets_per_second: 1 << 20 };
+    let server = with_large_list(World::new().await, Settings { pace, ..settings(1) }).await;
     let mut lazy = narrow(&server).await;
-    lazy.write_all(b"GET /v1/services/web HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    lazy.write_all(b"GET /v1/services/web HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut heard = [0; 12];
     lazy.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"HTTP/1.1 200");
@@ -144,12 +146,46 @@ async fn a_client_that_does_not_read_its_answer_is_left() {
 }
 
 #[tokio::test]
+async fn what_slow_readers_hold_together_is_bounded() {
+    let load = rollcall::api::Load::bounded(8 << 20);
+    let server = with_large_list(World::under(load).await, Settings::default()).await;
+    let list = b"GET /v1/services/web HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut lazy = narrow(&server).await;
+    lazy.write_all(list).await.unwrap();
+    let mut heard = [0; 12];
+    lazy.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"HTTP/1.1 200");
+
+    let mut brisk = server.connect().await;
+    brisk.write_all(list).await.unwrap();
+    let refused = response(&mut brisk).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("urn:rollcall:busy"), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n") && refused.contains("x-rollcall-revision: "), "{refused}");
+    assert!(is_served(&mut brisk).await, "small answers are none of it");
+
+    // Once the first client has gone there is room again, and again after every answer that was read.
+    drop(lazy);
+    for _ in 0..3 {
+        let answered = async {
+            loop {
+                brisk.write_all(list).await.unwrap();
+                let heard = response(&mut brisk).await.unwrap();
+                if heard.starts_with("HTTP/1.1 200 ") {
+                    break;
+                }
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), answered).await.is_ok(), "the room is never given back");
+    }
+}
+
+#[tokio::test]
 async fn closing_lets_begun_requests_end() {
     let server = Server::start(Settings::default()).await;
     let mut idle = server.connect().await;
     assert!(is_served(&mut idle).await);
     let mut busy = server.connect().await;
-    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
+    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\
                expect: 100-continue\r\n\r\n";
     busy.write_all(put.as_bytes()).await.unwrap();
     assert!(response(&mut busy).await.unwrap().starts_with("HTTP/1.1 100 "));

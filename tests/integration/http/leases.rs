@@ -101,6 +101,10 @@ async fn many_leases_are_renewed_in_one_call() {
     assert!(reply.is_problem(410, "lease-gone"), "{reply:?}");
     let detail = reply.body["detail"].as_str().unwrap();
     assert!(detail.contains(&a) && detail.contains("nonsense") && !detail.contains(&b), "{detail}");
+    assert_eq!(reply.body["ids"], json!(["nonsense", a]));
+    let dead: Vec<String> = (0..1000).map(|n| format!("{n:016x}")).collect();
+    let reply = renew(&dead.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert!(reply.is_problem(410, "lease-gone") && reply.body["ids"] == json!(dead), "all, however many: {reply:?}");
     world.advance(Duration::from_secs(19)).await;
     assert_eq!(world.get(&format!("/v1/leases/{b}")).await.status, 200, "those alive are renewed all the same");
 

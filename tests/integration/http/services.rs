@@ -152,3 +152,25 @@ async fn a_list_is_consistent_while_instances_come_and_go() {
         assert_eq!((count as u64, &list["revision"]), (counted, &services["revision"]));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_called_as_in_dns_is_a_mistake() {
+    let world = World::new().await;
+    for (service, nearest) in [
+        ("web.svc.internal", json!("web")),
+        ("Web.SVC.internal.", json!("web")),
+        ("api.payments.svc.internal", json!("api.payments")),
+        ("_web._tcp.svc.internal", Value::Null),
+        ("svc.internal", Value::Null),
+    ] {
+        for (method, path) in [("PUT", "instances/i1"), ("POST", "instances"), ("PUT", "settings")] {
+            let path = format!("/v1/services/{service}/{path}");
+            let reply = world.refused(method, &path, Some(r#"{"port":80}"#), 422, "invalid-name").await;
+            assert_eq!(reply.body["nearest"], nearest, "{path}");
+        }
+    }
+    for service in ["svc.internals", "internal", "mysvc.internal", "svc.internal.web"] {
+        world.put(&format!("/v1/services/{service}/instances/i1"), &json!({"port": 80})).await;
+    }
+    assert_eq!(world.get("/v1/services/web.svc.internal").await.status, 200, "what is only asked for is not there");
+}

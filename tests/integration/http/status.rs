@@ -35,6 +35,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
     let world = World::new().await;
     assert_eq!(world.get("/healthz").await.body, json!({"status": "live"}));
     assert_eq!(world.get("/readyz").await.body, json!({"status": "ready"}));
+    let rendered = parking_lot::Mutex::new(vec!["# EOF\n".to_owned()]);
     let context = api::Context {
         store: world.store.clone(),
         view: world.view.clone(),
@@ -44,9 +45,10 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         explain_allow: Vec::new(),
         permit_checks: Box::new(|_| Err((1, "not there".to_owned()))),
         not_ready: Box::new(|| vec!["the registry is still loading".to_owned()]),
-        render_metrics: Box::new(|| "# EOF\n".to_owned()),
+        render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),
         started: tokio::time::Instant::now(),
         pins: api::Pins::default(),
+        load: api::Load::default(),
     };
     let api = api::router(Arc::new(context));
     let get = async |path: &str| {
@@ -61,7 +63,10 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
     assert_eq!(get("/healthz").await.0, 200, "live all the same");
     let (status, headers, body) = get("/metrics").await;
     assert_eq!((status, &body[..]), (200, &b"# EOF\n"[..]));
-    assert!(headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert_eq!(headers["content-type"], rollcall::telemetry::METRICS_CONTENT_TYPE);
+    let (status, _, body) = get("/metrics").await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["type"]), (500, &"urn:rollcall:internal".into()), "not a page without metrics");
 
     let request = Request::put(WEB1).header("host", "x").header("content-type", "application/json");
     let mut request = request.body(Body::from(SMALL)).unwrap();
@@ -70,6 +75,52 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
     assert_eq!(response.status(), 422);
     let body: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!((&body["pointer"], &body["detail"]), (&"/checks/1".into(), &"not there".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_counted_with_labels_that_no_client_makes() {
+    let world = World::new().await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    let api = api::counted(world.api.clone(), &mut registry);
+    for (method, path) in
+        [("GET", "/v1/status"), ("GET", "/"), ("GET", "/nothing"), ("BREW", "/healthz"), ("PUT", WEB1)]
+    {
+        let request = Request::builder().method(method).uri(path).header("host", "x").body(Body::empty()).unwrap();
+        api.clone().oneshot(request).await.unwrap();
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let mut counts: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    counts.sort_unstable();
+    let expected = [
+        r#"http_requests_total{method="GET",status="200"} 1"#,
+        r#"http_requests_total{method="GET",status="404"} 2"#,
+        r#"http_requests_total{method="PUT",status="422"} 1"#,
+        r#"http_requests_total{method="other",status="405"} 1"#,
+    ];
+    assert_eq!(counts, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn problems_say_what_to_do_and_nothing_twice() {
+    let world = World::new().await;
+    for path in ["/", "/v1", "/v1/nothing", "/v2/services"] {
+        let reply = world.refused("GET", path, None, 404, "no-route").await;
+        assert!(reply.body["detail"].as_str().unwrap().contains("/v1/services/{service}/instances/{id}"), "{path}");
+    }
+    let renew = format!("{WEB1}/renew");
+    for (method, path, detail) in [
+        ("GET", WEB1, "nobody is registered under this id: GET /v1/services/{service} lists who is"),
+        ("DELETE", WEB1, "nobody is registered under this id: GET /v1/services/{service} lists who is"),
+        ("POST", &renew, "nobody is registered under this id: register again"),
+    ] {
+        let reply = world.refused(method, path, None, 404, "no-instance").await;
+        assert_eq!(reply.body["detail"], detail, "{method}");
+    }
+    world.put(WEB1, &json!({"port": 80, "lease_ttl": "2s"})).await;
+    world.advance(std::time::Duration::from_secs(3)).await;
+    let reply = world.refused("POST", &renew, None, 410, "lease-gone").await;
+    assert_eq!(reply.body["detail"], "the instance left when it lapsed: register again");
 }
 
 #[tokio::test(start_paused = true)]

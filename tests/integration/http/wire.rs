@@ -19,7 +19,10 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(settings: Settings) -> Self {
-        let world = World::new().await;
+        Self::serving(World::new().await, settings).await
+    }
+
+    pub(super) async fn serving(world: World, settings: Settings) -> Self {
         let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = listeners.addresses()[0];
         let (closing, signal) = watch::channel(false);
@@ -43,7 +46,7 @@ impl Server {
     }
 
     async fn assert_alive(&self) {
-        let heard = self.say(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let heard = self.say(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
     }
 }
@@ -71,13 +74,13 @@ pub(super) async fn response(stream: &mut TcpStream) -> Option<String> {
 #[tokio::test]
 async fn whatever_comes_in_is_answered_with_an_error_or_closed() {
     let server = Server::start(Settings::default()).await;
-    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let put = "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let chunked = "transfer-encoding: chunked\r\n";
     let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("1,000 headers", format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(1000)).into()),
-        ("a header of 1 MB", format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "b".repeat(1 << 20)).into()),
-        ("a path of 1 MB", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "b".repeat(1 << 20)).into()),
-        ("a header without end", format!("GET / HTTP/1.1\r\nhost: x\r\na: {}", "b".repeat(100_000)).into()),
+        ("1,000 headers", format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(1000)).into()),
+        ("a header of 1 MB", format!("GET / HTTP/1.1\r\nhost: localhost\r\na: {}\r\n\r\n", "b".repeat(1 << 20)).into()),
+        ("a path of 1 MB", format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "b".repeat(1 << 20)).into()),
+        ("a header without end", format!("GET / HTTP/1.1\r\nhost: localhost\r\na: {}", "b".repeat(100_000)).into()),
         ("two lengths", format!("{put}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}x").into()),
         ("two lengths in one", format!("{put}content-length: 2, 3\r\n\r\n{{}}x").into()),
         ("a length that is none", format!("{put}content-length: +2\r\n\r\n{{}}").into()),
@@ -87,7 +90,10 @@ async fn whatever_comes_in_is_answered_with_an_error_or_closed() {
         ("1 GiB, asked for first", format!("{put}content-length: 1073741824\r\nexpect: 100-continue\r\n\r\n").into()),
         (
             "both framings",
-            format!("{put}content-length: 5\r\n{chunked}\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n").into(),
+            format!(
+                "{put}content-length: 5\r\n{chunked}\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            )
+            .into(),
         ),
         ("a coding nobody knows", format!("{put}transfer-encoding: gzip\r\n\r\nx").into()),
         ("chunked is not last", format!("{put}transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n").into()),
@@ -101,21 +107,21 @@ async fn whatever_comes_in_is_answered_with_an_error_or_closed() {
         ),
         ("no host", b"GET /healthz HTTP/1.1\r\n\r\n".to_vec()),
         ("two hosts", b"GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_vec()),
-        ("a folded header", b"GET /healthz HTTP/1.1\r\nhost: x\r\na: b\r\n c\r\n\r\n".to_vec()),
+        ("a folded header", b"GET /healthz HTTP/1.1\r\nhost: localhost\r\na: b\r\n c\r\n\r\n".to_vec()),
         ("a space before the colon", b"GET /healthz HTTP/1.1\r\nhost : x\r\n\r\n".to_vec()),
-        ("NUL in a header", b"GET /healthz HTTP/1.1\r\nhost: x\r\na: \0\r\n\r\n".to_vec()),
+        ("NUL in a header", b"GET /healthz HTTP/1.1\r\nhost: localhost\r\na: \0\r\n\r\n".to_vec()),
         ("HTTP/0.9", b"GET /\r\n\r\n".to_vec()),
         ("HTTP/0.9 alone", b"GET /healthz\r\n".to_vec()),
-        ("HTTP/3.0", b"GET /healthz HTTP/3.0\r\nhost: x\r\n\r\n".to_vec()),
+        ("HTTP/3.0", b"GET /healthz HTTP/3.0\r\nhost: localhost\r\n\r\n".to_vec()),
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
-        ("a method that is none", b"G@T /healthz HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("a method nobody knows", b"BREW /healthz HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
+        ("a method that is none", b"G@T /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("a method nobody knows", b"BREW /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
         ("CONNECT", b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n".to_vec()),
-        ("asterisk form", b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("no path", b"GET  HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("a path with a space", b"GET /v1/services/a b HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("a path of bare octets", b"GET /v1/services/\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("a path of escaped octets", b"GET /v1/services/%ff%fe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
+        ("asterisk form", b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("no path", b"GET  HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("a path with a space", b"GET /v1/services/a b HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("a path of bare octets", b"GET /v1/services/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("a path of escaped octets", b"GET /v1/services/%ff%fe HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
         ("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec()),
         (
             "a DNS question",
@@ -172,7 +178,7 @@ async fn tricks_with_paths_lead_nowhere() {
         ("/V1/status", 404),
         ("http://elsewhere/v1/status", 200),
     ] {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let heard = server.say(request.as_bytes()).await;
         assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {heard}");
         let media_type = if status == 200 { "application/json" } else { "application/problem+json" };
@@ -183,9 +189,9 @@ async fn tricks_with_paths_lead_nowhere() {
 #[tokio::test]
 async fn a_request_after_a_refused_body_is_not_taken_from_within_it() {
     let server = Server::start(Settings::default()).await;
-    let inner = "DELETE /v1/services/web HTTP/1.1\r\nhost: x\r\n\r\n";
+    let inner = "DELETE /v1/services/web HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let outer = format!(
-        "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{inner}",
+        "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{inner}",
         inner.len()
     );
     let heard = server.say(outer.as_bytes()).await;
@@ -199,11 +205,32 @@ async fn one_connection_serves_many_requests() {
     for n in 0..50 {
         let body = r#"{"port":80}"#;
         let request = format!(
-            "PUT /v1/services/web/instances/i{n} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "PUT /v1/services/web/instances/i{n} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let heard = response(&mut stream).await.unwrap();
         assert!(heard.starts_with("HTTP/1.1 201 ") && heard.contains(r#""addresses":["127.0.0.1"]"#), "{heard}");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_may_be_anybodys_is_misdirected_on_this_machine() {
+    let server = Server::start(Settings::default()).await;
+    // What a page of evil.test makes a browser send once evil.test resolves to 127.0.0.1: origin and Host agree.
+    for head in [
+        "GET /v1/services HTTP/1.1\r\nhost: evil.test:8500",
+        "PUT /v1/services/web/instances/i1 HTTP/1.1\r\nhost: evil.test\r\norigin: http://evil.test\r\ncontent-length: 0",
+        "GET /metrics HTTP/1.0\r\nhost: localhost.evil.test",
+    ] {
+        let heard = server.say(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        assert!(heard.contains(" 421 ") && heard.contains(r#""type":"urn:rollcall:misdirected""#), "{head}: {heard}");
+    }
+    for host in [server.address.to_string(), "localhost:8500".into(), "rollcall.localhost".into(), "[::1]:1".into()] {
+        let heard =
+            server.say(format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        assert!(heard.starts_with("HTTP/1.1 200 "), "{host}: {heard}");
+    }
+    let elsewhere = server.world.get("/v1/services").await;
+    assert_eq!(elsewhere.status, 200, "rollcall.test is what other machines may call it");
 }

@@ -63,6 +63,11 @@ impl Program {
         })
     }
 
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().try_into().expect("process ids are positive"));
         kill(id, signal).expect("a child that nobody has waited for can be signalled");

@@ -47,6 +47,11 @@ impl Server {
         self.program.output()
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.program.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.program.signal(signal);
     }

@@ -11,7 +11,7 @@ use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::model::{Health, ServiceName, Ttl, ZoneName};
 use rollcall::registry::{Command, Limits, Observation, Reserved};
-use rollcall::store::{Memory, Store};
+use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
 use rollcall::{api, dns, replica, store, view, zone};
 use serde_json::Value;
@@ -74,6 +74,11 @@ pub(crate) struct Reply {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::under(api::Load::default()).await
+    }
+
+    /// A world whose answers hold no more than a load.
+    pub(crate) async fn under(load: api::Load) -> Self {
         let zone: ZoneName = "svc.internal".parse().unwrap();
         let mut metrics = prometheus_client::registry::Registry::default();
         let publisher = zone::Publisher::new(zone::Settings {
@@ -100,9 +105,10 @@ impl World {
             explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
             not_ready: Box::new(Vec::new),
-            render_metrics: Box::new(String::new),
+            render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
             pins: api::Pins::default(),
+            load,
         };
         let world = Self {
             store,
@@ -112,7 +118,7 @@ impl World {
             handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
         };
-        world.settle().await;
+        world.view.loaded().await;
         world
     }
 
@@ -130,16 +136,18 @@ impl World {
         errors.iter().map(|error| error.to_string().replace(&folder, "")).collect()
     }
 
-    /// Lets every task run until nothing more happens without time passing.
-    pub(crate) async fn settle(&self) {
-        for _ in 0..200 {
-            tokio::task::yield_now().await;
-        }
-    }
-
+    /// Lets time pass, and all come about that is due then: what has lapsed is out of the store, the zone and the view.
+    ///
+    /// Simulated time goes on by itself only when every task waits for something, so that the millisecond slept here
+    /// ends when nothing is left to do. It passes on top of the duration.
     pub(crate) async fn advance(&self, duration: Duration) {
-        tokio::time::advance(duration).await;
-        self.settle().await;
+        // Passing, not jumping: a jump is a server that was stopped, and extends leases.
+        tokio::time::sleep(duration).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let Some(Followed::Reset(registry)) = self.store.watch(None).next().await else {
+            panic!("a watch from the beginning begins with a snapshot");
+        };
+        assert_eq!(self.view.load().revision(), registry.revision(), "all that the store holds is shown");
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&str>) -> Reply {

@@ -1,0 +1,229 @@
+//! What durability costs: `cargo bench --bench store`.
+//!
+//! Registrations that are acknowledged when they are on disk, from 64 callers at once, beside a floor taken in
+//! interleaved rounds of the same run: the same octets appended to a file by as many, one fdatasync for all that wait.
+//! Then a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to
+//! read; absolute times depend on the disk (`TMPDIR` chooses one).
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that fails says where and prints its figures")]
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, ServiceName, Transport};
+use rollcall::registry::{Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register};
+use rollcall::store::{Embedded, Memory, Settings, Store};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const CALLERS: usize = 64;
+const PER_CALLER: usize = 100;
+const ROUNDS: usize = 7;
+const RECORD_OCTETS: usize = 300;
+/// While the registry for the restart is made.
+const FILLING_CALLERS: usize = 2048;
+const PER_SERVICE: usize = 10;
+const PER_LEASE: usize = 100;
+/// Names the directory that this program is to open, and nothing else.
+const REOPEN: &str = "ROLLCALL_BENCH_REOPEN";
+
+fn settings() -> Settings {
+    let limits = Limits {
+        instances_per_service: 1_000_000,
+        instances: 10_000_000,
+        leases: 10_000_000,
+        remembered_names: 100_000,
+        configured: 100_000,
+        zone_octets: 14,
+        reserved: Default::default(),
+    };
+    Settings { limits, name_memory: Duration::from_secs(3600) }
+}
+
+/// Two tags and two pairs of metadata, no checks.
+fn register(service: &ServiceName, id: &str, lease: LeaseWish) -> Command {
+    let text = |text: &str| text.to_owned();
+    let meta = [(text("version"), text("1.4.2")), (text("region"), text("eu-central"))];
+    Command::Register(Box::new(Register {
+        service: service.clone(),
+        id: IdChoice::Given(id.parse().unwrap()),
+        registration: Registration {
+            addresses: Addresses::new([[10, 0, 0, 7].into()]).unwrap(),
+            port: 8080,
+            protocol: Transport::Tcp,
+            ports: Box::default(),
+            priority: 0,
+            weight: 1,
+            tags: ["primary".parse().unwrap(), "v1".parse().unwrap()].into(),
+            meta: Meta::new(meta).unwrap(),
+            ttl: None,
+            https: false,
+            checks: [].into(),
+            initial_health: Health::Unknown,
+            evict_after: None,
+            generation: None,
+            shared_address: false,
+        },
+        lease,
+        precondition: Precondition::None,
+    }))
+}
+
+/// Registrations a second, from all callers at once.
+async fn registrations(store: &Arc<dyn Store>, round: usize) -> f64 {
+    let began = Instant::now();
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let store = store.clone();
+        callers.spawn(async move {
+            let service = format!("r{round}-c{caller}").parse().unwrap();
+            for n in 0..PER_CALLER {
+                store.commit(register(&service, &format!("i{n}"), LeaseWish::None)).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    (CALLERS * PER_CALLER) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Appends a second, each acknowledged after an fdatasync that all share who wait.
+async fn appends(file: std::fs::File) -> f64 {
+    let (sender, mut queue) = mpsc::channel::<oneshot::Sender<()>>(CALLERS);
+    let writer = tokio::spawn(async move {
+        let mut waiting = Vec::new();
+        let mut file = Some(file);
+        while queue.recv_many(&mut waiting, 1024).await > 0 {
+            let octets = vec![b'x'; waiting.len() * RECORD_OCTETS];
+            let mut own = file.take().unwrap();
+            let written = tokio::task::spawn_blocking(move || {
+                own.write_all(&octets).unwrap();
+                own.sync_data().unwrap();
+                own
+            });
+            file = Some(written.await.unwrap());
+            waiting.drain(..).for_each(|answer| answer.send(()).unwrap());
+            tokio::task::yield_now().await;
+        }
+    });
+    let began = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let sender = sender.clone();
+        callers.spawn(async move {
+            for _ in 0..PER_CALLER {
+                let (answer, answered) = oneshot::channel();
+                sender.send(answer).await.unwrap();
+                answered.await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    let rate = (CALLERS * PER_CALLER) as f64 / began.elapsed().as_secs_f64();
+    drop(sender);
+    writer.await.unwrap();
+    rate
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Memory of this process in MiB: `VmRSS` or `VmHWM`.
+fn memory(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() / 1024
+}
+
+async fn fill(store: &Arc<dyn Store>, instances: usize) {
+    let mut leases: Vec<LeaseId> = Vec::new();
+    for _ in 0..instances.div_ceil(PER_LEASE) {
+        let ttl = rollcall::model::Duration::from_secs(86_400);
+        match store.commit(Command::Grant { ttl }).await.unwrap().outcome {
+            Outcome::Granted(lease) => leases.push(lease.id),
+            other => panic!("{other:?}"),
+        }
+        if leases.len() == 64 {
+            // Enough to share; each further one is a transaction of its own.
+            break;
+        }
+    }
+    let (leases, next) = (Arc::new(leases), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let mut callers = JoinSet::new();
+    for _ in 0..FILLING_CALLERS {
+        let (store, leases, next) = (store.clone(), leases.clone(), next.clone());
+        callers.spawn(async move {
+            loop {
+                let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if n >= instances {
+                    return;
+                }
+                let service = format!("s{}", n / PER_SERVICE).parse().unwrap();
+                let wish = LeaseWish::Join(leases[n % leases.len()]);
+                store.commit(register(&service, &format!("i{n}"), wish)).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
+async fn restart(instances: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), settings()).unwrap());
+    fill(&store, instances).await;
+    let filled = began.elapsed().as_secs_f64();
+    println!("{instances} instances: written in {filled:.1} s, {:.0}/s", instances as f64 / filled);
+    store.close().await;
+    drop(store);
+    let octets = std::fs::metadata(dir.path().join("rollcall.redb")).unwrap().len();
+    println!("  file: {} MiB, {} octets an instance", octets >> 20, octets / instances as u64);
+    // In a process of its own, whose memory is that of the restart.
+    let own = std::env::current_exe().unwrap();
+    assert!(std::process::Command::new(own).env(REOPEN, dir.path()).status().unwrap().success());
+}
+
+async fn reopen(dir: std::path::PathBuf) {
+    let file = dir.join("rollcall.redb");
+    let reading = Instant::now();
+    let octets = std::fs::read(file).unwrap().len();
+    let floor = reading.elapsed().as_secs_f64();
+    let before = memory("VmRSS");
+    let began = Instant::now();
+    let store = tokio::task::spawn_blocking(move || Embedded::open(&dir, settings()).unwrap()).await.unwrap();
+    let took = began.elapsed().as_secs_f64();
+    println!("  restart: {took:.2} s; reading the {} MiB alone: {floor:.2} s; ratio {:.1}", octets >> 20, took / floor);
+    println!("  resident: {before} MiB before, {} MiB after, {} MiB at most", memory("VmRSS"), memory("VmHWM"));
+    let began = Instant::now();
+    store.close().await;
+    println!("  closed in {:.2} s", began.elapsed().as_secs_f64());
+}
+
+#[tokio::main]
+async fn main() {
+    if let Some(dir) = std::env::var_os(REOPEN) {
+        return reopen(dir.into()).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let embedded: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), settings()).unwrap());
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(settings()));
+    let (mut durable, mut floor, mut volatile) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        durable.push(registrations(&embedded, round).await);
+        floor.push(appends(tempfile::tempfile_in(dir.path()).unwrap()).await);
+        volatile.push(registrations(&memory, round).await);
+    }
+    let ratio = median(durable.iter().zip(&floor).map(|(durable, floor)| durable / floor).collect());
+    println!("{CALLERS} callers, each waiting for its answer:");
+    println!("  embedded, durable registrations: {:.0}/s", median(durable));
+    println!("  floor, append and fdatasync:     {:.0}/s", median(floor));
+    println!("  memory:                          {:.0}/s", median(volatile));
+    println!("  embedded / floor: {ratio:.2}");
+    embedded.close().await;
+
+    let instances = std::env::var("ROLLCALL_BENCH_INSTANCES").ok().and_then(|number| number.parse().ok());
+    restart(instances.unwrap_or(1_000_000)).await;
+}

@@ -1,0 +1,74 @@
+//! How the descriptors that the system grants are shared out, so that no client of one part takes another's.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::net::ConnectionLimits;
+
+/// What to reckon with when the system does not say.
+const GRANTED_UNKNOWN: u64 = 1024;
+/// Connections and probes, when the system grants enough for them.
+const HTTP_MAX: usize = 8192;
+const DNS_MAX: usize = 1024;
+const PROBES_MAX: usize = 512;
+
+/// What each part may take. The rest is for listeners, files, and whatever a part opens for a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    pub(super) http: ConnectionLimits,
+    pub(super) dns: ConnectionLimits,
+    pub(super) probes: usize,
+}
+
+impl Shares {
+    /// Half for HTTP, a quarter for DNS over TCP, an eighth for probes; one HTTP client gets half of what HTTP gets,
+    /// one of DNS a quarter.
+    pub(super) fn of(granted: u64) -> Self {
+        let granted = usize::try_from(granted).unwrap_or(usize::MAX);
+        let limits = |total: usize, clients: usize| ConnectionLimits { per_client: (total / clients).max(1), total };
+        Self {
+            http: limits((granted / 2).clamp(1, HTTP_MAX), 2),
+            dns: limits((granted / 4).clamp(1, DNS_MAX), 4),
+            probes: (granted / 8).clamp(1, PROBES_MAX),
+        }
+    }
+}
+
+/// Takes as many descriptors as the system grants, and says how many that are.
+pub(super) fn raise_limit() -> u64 {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, hard)| {
+        let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        if raised.is_ok() { hard } else { soft }
+    });
+    match raised {
+        Ok(granted) => {
+            tracing::debug!(process.descriptors_max = granted, "descriptors granted");
+            granted
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "how many descriptors there are is not known");
+            GRANTED_UNKNOWN
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_fit_into_what_is_granted_with_a_reserve() {
+        for granted in [16, 64, 256, 1024, 4096, 20_000, 1 << 20, u64::MAX] {
+            let Shares { http, dns, probes } = Shares::of(granted);
+            let taken = (http.total + dns.total + probes) as u64;
+            assert!(taken <= granted - granted / 8, "{granted}: {http:?}, {dns:?}, {probes}");
+            assert!(http.per_client <= http.total / 2 && dns.per_client <= dns.total / 4, "{granted}");
+        }
+    }
+
+    #[test]
+    fn where_enough_is_granted_the_limits_are_those_of_the_manual() {
+        let Shares { http, dns, probes } = Shares::of(1 << 20);
+        assert_eq!((http.total, http.per_client), (8192, 4096));
+        assert_eq!((dns.total, dns.per_client, probes), (1024, 256, 512));
+    }
+}

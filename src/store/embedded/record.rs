@@ -1,0 +1,423 @@
+//! The form in which things are kept: one octet with the version of the form, then JSON.
+//!
+//! JSON because a record is read once a start and written once a change: about a microsecond of each is not what a
+//! registry waits for, and what a newer version has added can be kept without being understood. What is as most have it
+//! is left out, so a plain instance is some 130 octets. A newer version may add fields at the top of a record, which this
+//! one keeps, or write another form, which this one refuses. Each form that has ever been written has a type of its own
+//! here, whose fields never change their meaning; a newer form is another type and another octet.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::model::{
+    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, InstanceId,
+    InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders, Revision, ServiceName, ServiceSettings,
+    State, Timestamp, Transport, Ttl,
+};
+use crate::registry::{Remains, Superseded};
+
+/// Fields of a record that this version does not know, and writes back as they came.
+pub(super) type Foreign = Map<String, Value>;
+
+/// The octet before the first version of each form.
+const V1: u8 = b'1';
+
+/// Why a record cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RecordError {
+    /// Its form is newer than this version.
+    Future(char),
+    /// It says what cannot be.
+    Malformed(String),
+}
+
+fn malformed(reason: impl ToString) -> RecordError {
+    RecordError::Malformed(reason.to_string())
+}
+
+fn encode<T: Serialize>(form: &T) -> Vec<u8> {
+    let mut octets = vec![V1];
+    serde_json::to_writer(&mut octets, form).expect("a record has text keys and is written to memory");
+    octets
+}
+
+fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
+    match octets.split_first() {
+        Some((&V1, json)) => serde_json::from_slice(json).map_err(malformed),
+        Some((version @ b'2'..=b'9', _)) => Err(RecordError::Future(char::from(*version))),
+        _ => Err(malformed("it does not begin with a version")),
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn is_one(number: &u16) -> bool {
+    *number == 1
+}
+
+fn tcp() -> Transport {
+    Transport::Tcp
+}
+
+fn is_tcp(transport: &Transport) -> bool {
+    *transport == Transport::Tcp
+}
+
+fn unknown() -> Health {
+    Health::Unknown
+}
+
+fn is_unknown(health: &Health) -> bool {
+    *health == Health::Unknown
+}
+
+fn up() -> State {
+    State::Up
+}
+
+fn is_up(state: &State) -> bool {
+    *state == State::Up
+}
+
+/// What an instance said of itself where an operator has changed it since.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct AmendedV1 {
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: u16,
+    #[serde(default, skip_serializing_if = "is_default")]
+    tags: Vec<Label>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    meta: BTreeMap<String, String>,
+}
+
+/// Metadata as a record has it.
+fn pairs(meta: &Meta) -> BTreeMap<String, String> {
+    meta.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Tags as the registry has them.
+fn sorted(mut tags: Vec<Label>) -> Box<[Label]> {
+    tags.sort();
+    tags.dedup();
+    tags.into()
+}
+
+/// An instance; its service and id are the key. Times are milliseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+struct InstanceV1 {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    #[serde(default = "tcp", skip_serializing_if = "is_tcp")]
+    protocol: Transport,
+    #[serde(default, skip_serializing_if = "is_default")]
+    ports: BTreeMap<Label, u16>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    priority: u16,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: u16,
+    #[serde(default, skip_serializing_if = "is_default")]
+    tags: Vec<Label>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    meta: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    https: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    checks: Vec<CheckV1>,
+    #[serde(default = "unknown", skip_serializing_if = "is_unknown")]
+    initial_health: Health,
+    #[serde(default, skip_serializing_if = "is_default")]
+    evict_after: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    amended_from: Option<AmendedV1>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    generation: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    shared_address: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    lease: Option<InstanceLeaseV1>,
+    #[serde(default = "up", skip_serializing_if = "is_up")]
+    state: State,
+    #[serde(default, skip_serializing_if = "is_default")]
+    state_until: Option<u64>,
+    health_since: u64,
+    registered_at: u64,
+    revision: u64,
+    epoch: u64,
+    #[serde(flatten)]
+    foreign: Foreign,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct InstanceLeaseV1 {
+    id: LeaseId,
+    ttl: Duration,
+    #[serde(default, skip_serializing_if = "is_default")]
+    own: bool,
+}
+
+/// A check and the standing opinion of it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct CheckV1 {
+    name: Label,
+    kind: CheckKindV1,
+    interval: Duration,
+    timeout: Duration,
+    rise: u8,
+    fall: u8,
+    #[serde(default, skip_serializing_if = "is_default")]
+    port: Option<u16>,
+    health: Health,
+    since: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    last_error: Option<Arc<str>>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CheckKindV1 {
+    Tcp,
+    Http {
+        path: String,
+        #[serde(default, skip_serializing_if = "is_default")]
+        target: Option<SocketAddr>,
+        #[serde(default, skip_serializing_if = "is_default")]
+        head: bool,
+        #[serde(default, skip_serializing_if = "is_default")]
+        headers: Vec<(String, String)>,
+        expect_status: String,
+        #[serde(default, skip_serializing_if = "is_default")]
+        expect_body: Option<String>,
+    },
+}
+
+impl CheckV1 {
+    fn new((spec, state): (&CheckSpec, &CheckState)) -> Self {
+        let CheckSpec { name, kind, interval, timeout, rise, fall, port } = spec.clone();
+        let kind = match kind {
+            CheckKind::Tcp => CheckKindV1::Tcp,
+            CheckKind::Http(http) => CheckKindV1::Http {
+                path: http.path.to_string(),
+                target: http.target,
+                head: http.method == HttpMethod::Head,
+                headers: http.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                expect_status: http.expect_status.to_string(),
+                expect_body: http.expect_body,
+            },
+        };
+        let CheckState { health, since, last_error } = state.clone();
+        Self { name, kind, interval, timeout, rise, fall, port, health, since: since.as_millis(), last_error }
+    }
+
+    fn read(self) -> Result<(CheckSpec, CheckState), RecordError> {
+        let Self { name, kind, interval, timeout, rise, fall, port, health, since, last_error } = self;
+        let kind = match kind {
+            CheckKindV1::Tcp => CheckKind::Tcp,
+            CheckKindV1::Http { path, target, head, headers, expect_status, expect_body } => {
+                CheckKind::Http(Box::new(HttpCheck {
+                    path: path.parse().map_err(malformed)?,
+                    target,
+                    method: if head { HttpMethod::Head } else { HttpMethod::Get },
+                    headers: RequestHeaders::new(headers).map_err(|error| malformed(error.detail))?,
+                    expect_status: expect_status.parse().map_err(malformed)?,
+                    expect_body,
+                }))
+            }
+        };
+        let state = CheckState { health, since: Timestamp::from_millis(since), last_error };
+        Ok((CheckSpec { name, kind, interval, timeout, rise, fall, port }, state))
+    }
+}
+
+/// The record of an instance.
+pub(super) fn write_instance(instance: &Instance, foreign: Option<&Foreign>) -> Vec<u8> {
+    let said = &instance.registration;
+    encode(&InstanceV1 {
+        addresses: said.addresses.iter().collect(),
+        port: said.port,
+        protocol: said.protocol,
+        ports: said.ports.iter().cloned().collect(),
+        priority: said.priority,
+        weight: said.weight,
+        tags: said.tags.to_vec(),
+        meta: pairs(&said.meta),
+        ttl: said.ttl.map(Ttl::duration),
+        https: said.https,
+        checks: said.checks.iter().zip(&instance.checks).map(CheckV1::new).collect(),
+        initial_health: said.initial_health,
+        evict_after: said.evict_after,
+        amended_from: instance.amended_from.as_ref().map(|said| AmendedV1 {
+            weight: said.weight,
+            tags: said.tags.to_vec(),
+            meta: pairs(&said.meta),
+        }),
+        generation: said.generation,
+        shared_address: said.shared_address,
+        lease: instance.lease.map(|lease| InstanceLeaseV1 { id: lease.id, ttl: lease.ttl, own: lease.own }),
+        state: instance.state,
+        state_until: instance.state_until.map(Timestamp::as_millis),
+        health_since: instance.health_since.as_millis(),
+        registered_at: instance.registered_at.as_millis(),
+        revision: instance.revision.0,
+        epoch: instance.epoch.0,
+        foreign: foreign.cloned().unwrap_or_default(),
+    })
+}
+
+/// The instance of a record, and what of it this version does not know.
+pub(super) fn read_instance(
+    service: &ServiceName,
+    id: InstanceId,
+    octets: &[u8],
+) -> Result<(Instance, Foreign), RecordError> {
+    let form: InstanceV1 = decode(octets)?;
+    let (specs, states): (Vec<_>, Vec<_>) =
+        form.checks.into_iter().map(CheckV1::read).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    if form.port == 0 {
+        return Err(malformed("its port is 0"));
+    }
+    let registration = Registration {
+        addresses: Addresses::new(form.addresses).map_err(malformed)?,
+        port: form.port,
+        protocol: form.protocol,
+        ports: form.ports.into_iter().collect(),
+        priority: form.priority,
+        weight: form.weight,
+        tags: sorted(form.tags),
+        meta: Meta::new(form.meta).map_err(|error| malformed(error.detail))?,
+        ttl: form.ttl.map(Ttl::new).transpose().map_err(malformed)?,
+        https: form.https,
+        checks: specs.into(),
+        initial_health: form.initial_health,
+        evict_after: form.evict_after,
+        generation: form.generation,
+        shared_address: form.shared_address,
+    };
+    let amended_from = form
+        .amended_from
+        .map(|said| {
+            let meta = Meta::new(said.meta).map_err(|error| malformed(error.detail))?;
+            let tags = sorted(said.tags);
+            Ok(Arc::new(Registration { weight: said.weight, tags, meta, ..registration.clone() }))
+        })
+        .transpose()?;
+    let instance = Instance {
+        service: service.clone(),
+        id,
+        registration,
+        amended_from,
+        lease: form.lease.map(|lease| InstanceLease { id: lease.id, ttl: lease.ttl, own: lease.own }),
+        state: form.state,
+        state_until: form.state_until.map(Timestamp::from_millis),
+        checks: states.into(),
+        health_since: Timestamp::from_millis(form.health_since),
+        registered_at: Timestamp::from_millis(form.registered_at),
+        revision: Revision(form.revision),
+        epoch: Revision(form.epoch),
+    };
+    Ok((instance, form.foreign))
+}
+
+/// A lease; its id is the key. Its deadline is not kept: after a start it has a full term.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeaseV1 {
+    ttl: Duration,
+    #[serde(flatten)]
+    foreign: Foreign,
+}
+
+/// The record of a lease.
+pub(super) fn write_lease(ttl: Duration, foreign: Option<&Foreign>) -> Vec<u8> {
+    encode(&LeaseV1 { ttl, foreign: foreign.cloned().unwrap_or_default() })
+}
+
+/// The length of a lease of a record, and what of it this version does not know.
+pub(super) fn read_lease(octets: &[u8]) -> Result<(Duration, Foreign), RecordError> {
+    let form: LeaseV1 = decode(octets)?;
+    Ok((form.ttl, form.foreign))
+}
+
+/// What is known of a service besides its instances; its name is the key.
+#[derive(Debug, Serialize, Deserialize)]
+struct ServiceV1 {
+    #[serde(default, skip_serializing_if = "is_default")]
+    left_tcp: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    left_udp: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    lapsed: Vec<InstanceId>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    superseded: Vec<SupersededV1>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    settings: Option<SettingsV1>,
+    #[serde(flatten)]
+    foreign: Foreign,
+}
+
+/// An instance whose place another has taken.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct SupersededV1 {
+    id: InstanceId,
+    addresses: Vec<IpAddr>,
+    port: u16,
+    #[serde(default = "tcp", skip_serializing_if = "is_tcp")]
+    protocol: Transport,
+    #[serde(default, skip_serializing_if = "is_default")]
+    generation: Option<u64>,
+}
+
+impl SupersededV1 {
+    fn new(Superseded { id, place, generation }: &Superseded) -> Self {
+        let Place { addresses, port, protocol } = place;
+        let addresses = addresses.iter().collect();
+        Self { id: id.clone(), addresses, port: *port, protocol: *protocol, generation: *generation }
+    }
+
+    fn read(self) -> Result<Superseded, RecordError> {
+        let Self { id, addresses, port, protocol, generation } = self;
+        let addresses = Addresses::new(addresses).map_err(malformed)?;
+        Ok(Superseded { id, place: Place { addresses, port, protocol }, generation })
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct SettingsV1 {
+    #[serde(default, skip_serializing_if = "is_default")]
+    ttl: Option<Duration>,
+}
+
+/// The record of a service.
+pub(super) fn write_service(remains: &Remains, foreign: Option<&Foreign>) -> Vec<u8> {
+    let left = |transport: Transport| remains.left[transport as usize].map(Timestamp::as_millis);
+    encode(&ServiceV1 {
+        left_tcp: left(Transport::Tcp),
+        left_udp: left(Transport::Udp),
+        lapsed: remains.lapsed.clone(),
+        superseded: remains.superseded.iter().map(SupersededV1::new).collect(),
+        settings: remains.settings.as_ref().map(|settings| SettingsV1 { ttl: settings.ttl.map(Ttl::duration) }),
+        foreign: foreign.cloned().unwrap_or_default(),
+    })
+}
+
+/// What a record says of a service, and what of it this version does not know.
+pub(super) fn read_service(octets: &[u8]) -> Result<(Remains, Foreign), RecordError> {
+    let form: ServiceV1 = decode(octets)?;
+    let settings = form.settings.map(|settings| -> Result<_, RecordError> {
+        let ttl = settings.ttl.map(Ttl::new).transpose().map_err(malformed)?;
+        Ok(Arc::new(ServiceSettings { ttl }))
+    });
+    let left = [form.left_tcp, form.left_udp].map(|left| left.map(Timestamp::from_millis));
+    let superseded = form.superseded.into_iter().map(SupersededV1::read).collect::<Result<_, _>>()?;
+    Ok((Remains { left, lapsed: form.lapsed, superseded, settings: settings.transpose()? }, form.foreign))
+}

@@ -1,0 +1,199 @@
+//! What has once been written can be read: a file of the first version is kept in the repository.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::super::journal::instance_key;
+use super::super::record;
+use super::super::schema::{INSTANCES, META, SERVICES};
+use super::*;
+use crate::model::{HttpCheck, HttpMethod, Instance, RequestHeaders};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
+
+/// An instance with everything that one can have.
+fn laden() -> Registration {
+    let http = HttpCheck {
+        path: "/healthz?deep=1".parse().unwrap(),
+        target: Some("10.9.9.9:81".parse::<SocketAddr>().unwrap()),
+        method: HttpMethod::Head,
+        headers: RequestHeaders::new([("x-token".to_owned(), "a b".to_owned())]).unwrap(),
+        expect_status: "200-204,301".parse().unwrap(),
+        expect_body: Some("fine".to_owned()),
+    };
+    let mut checks = checked(2).checks.to_vec();
+    checks.push(CheckSpec {
+        name: "deep".parse().unwrap(),
+        kind: CheckKind::Http(Box::new(http)),
+        interval: Duration::from_millis(1500),
+        timeout: Duration::from_millis(250),
+        rise: 2,
+        fall: 5,
+        port: Some(81),
+    });
+    Registration {
+        addresses: Addresses::new(["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]).unwrap(),
+        port: 8080,
+        protocol: Transport::Udp,
+        ports: [("grpc".parse().unwrap(), 9091), ("metrics".parse().unwrap(), 9090)].into(),
+        priority: 10,
+        weight: 0,
+        tags: ["primary".parse().unwrap(), "v2".parse().unwrap()].into(),
+        meta: Meta::new([("version".to_owned(), "1.4.2".to_owned()), ("path".to_owned(), "ä=\"\\".to_owned())])
+            .unwrap(),
+        ttl: Some(Ttl::new(Duration::from_secs(30)).unwrap()),
+        https: true,
+        checks: checks.into(),
+        initial_health: Health::Passing,
+        evict_after: Some(Duration::from_secs(600)),
+        generation: Some(1_764_000_000),
+        shared_address: true,
+    }
+}
+
+/// Writes the file that the repository keeps. Its bytes are never to change; a new version has a file of its own.
+#[tokio::test(start_paused = true)]
+#[ignore = "writes into the repository"]
+async fn write_the_file_of_the_first_version() {
+    let disk = founded();
+    let store = serve(&disk);
+    let commit = async |command| store.commit(command).await.unwrap();
+    commit(register("web", "i1", registration(1), LeaseWish::None)).await;
+    let own = LeaseWish::Own(Duration::from_secs(15));
+    let epoch = commit(register("web", "i2", laden(), own)).await.revision;
+    commit(observe("web", "i2", epoch, Health::Critical)).await;
+    commit(amend("web", "i1", State::Maintenance)).await;
+    let shared = granted(&commit(Command::Grant { ttl: Duration::from_secs(86_400) }).await);
+    commit(register("api.payments", "i1", checked(3), LeaseWish::Join(shared))).await;
+    commit(configure("web", 7)).await;
+    let brief = LeaseWish::Own(Duration::from_secs(2));
+    commit(register("gone", "g1", registration(1), brief)).await;
+    tokio::time::sleep(StdDuration::from_secs(5)).await;
+    assert_eq!(snapshot(&store).await.instances(), 3);
+    store.close().await;
+
+    // What a newer version may have added to a record without a new form.
+    let (database, ..) = load(&disk).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(INSTANCES).unwrap();
+        let mut octets = table.get("web/i1").unwrap().unwrap().value().to_vec();
+        octets.pop();
+        octets.extend(br#","zeta":{"deep":[1,2]}}"#);
+        table.insert("web/i1", octets.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    fs::create_dir_all(std::path::Path::new(FILE).parent().unwrap()).unwrap();
+    fs::write(FILE, disk.octets()).unwrap();
+}
+
+fn kept() -> Disk {
+    Disk::holding(fs::read(FILE).expect("the repository keeps it"))
+}
+
+fn instance(registry: &Registry, service: &str, id: &str) -> Instance {
+    Instance::clone(registry.instance(&service.parse().unwrap(), id).unwrap())
+}
+
+#[test]
+fn a_file_of_the_first_version_says_what_it_said() {
+    let (_, restored, unknown) = load(&kept()).unwrap();
+    let registry = &restored.registry;
+    assert_eq!((registry.revision(), registry.instances(), restored.leases.len()), (Revision(8), 3, 2));
+
+    let plain = instance(registry, "web", "i1");
+    let tags = ["primary".parse().unwrap()].into();
+    assert_eq!(plain.registration, Registration { tags, ..registration(1) });
+    assert_eq!((plain.state, plain.lease, plain.revision), (State::Maintenance, None, Revision(4)));
+    let zeta = serde_json::json!({"deep": [1, 2]});
+    assert_eq!(unknown.instances["web/i1"]["zeta"], zeta, "what it does not know is kept");
+
+    let full = instance(registry, "web", "i2");
+    assert_eq!(full.registration, laden());
+    assert_eq!((full.epoch, full.revision, full.health()), (Revision(2), Revision(3), Health::Critical));
+    let lease = full.lease.unwrap();
+    assert!(lease.own && restored.leases.contains(&(lease.id, Duration::from_secs(15))));
+    let [tcp, deep] = &*full.checks else { panic!("{:?}", full.checks) };
+    assert_eq!(
+        (tcp.health, tcp.since, tcp.last_error.as_deref()),
+        (Health::Critical, full.health_since, Some("refused"))
+    );
+    assert_eq!((deep.health, &deep.last_error), (Health::Passing, &None));
+    assert_eq!(full.health_since, Timestamp::from_millis(1_764_000_000_000));
+
+    let shared = instance(registry, "api.payments", "i1").lease.unwrap();
+    assert!(!shared.own && shared.ttl == Duration::from_secs(86_400));
+    let web = registry.service(&"web".parse().unwrap()).unwrap();
+    assert_eq!(web.settings().unwrap().ttl.unwrap().secs(), 7);
+    let gone = registry.service(&"gone".parse().unwrap()).unwrap();
+    assert!(gone.left(Transport::Tcp).is_some() && gone.has_lapsed(&"g1".parse().unwrap()));
+}
+
+#[test]
+fn a_record_that_is_written_again_is_the_same_to_the_octet() {
+    let (database, restored, unknown) = load(&kept()).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let (mut instances, mut services) = (0, 0);
+    for service in restored.registry.services_after(None) {
+        for instance in service.instances() {
+            let key = instance_key(instance.service.as_str(), instance.id.as_str());
+            let before = transaction.open_table(INSTANCES).unwrap().get(key.as_str()).unwrap().unwrap();
+            let after = record::write_instance(instance, unknown.instances.get(&key));
+            assert_eq!(String::from_utf8(after), String::from_utf8(before.value().to_vec()));
+            instances += 1;
+        }
+        if let Some(before) = transaction.open_table(SERVICES).unwrap().get(service.name().as_str()).unwrap() {
+            assert_eq!(record::write_service(&service.remains(), None), before.value());
+            services += 1;
+        }
+    }
+    assert_eq!((instances, services), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_newer_version_added_outlives_a_change_by_this_one() {
+    let disk = kept();
+    let store = serve(&disk);
+    store.commit(amend("web", "i1", State::Up)).await.unwrap();
+    store.close().await;
+    let (_, _, unknown) = load(&disk).unwrap();
+    assert!(unknown.instances["web/i1"].contains_key("zeta"));
+
+    let store = serve(&disk);
+    store.commit(deregister("web", "i1")).await.unwrap();
+    store.commit(put("web", "i1")).await.unwrap();
+    store.close().await;
+    assert!(load(&disk).unwrap().2.instances.is_empty(), "another life of the name begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_newer_version_writes_in_another_form_is_refused() {
+    type Edit = fn(&redb::WriteTransaction);
+    let edits: [(Edit, &str); 4] = [
+        (|t| drop(t.open_table(META).unwrap().insert("format", 2).unwrap()), "it is in format 2"),
+        (
+            |t| drop(t.open_table(INSTANCES).unwrap().insert("web/i1", &b"2{}"[..]).unwrap()),
+            "instance web/i1 is in form 2",
+        ),
+        (|t| drop(t.open_table(SERVICES).unwrap().insert("web", &b"3"[..]).unwrap()), "service web is in form 3"),
+        (
+            |t| drop(t.open_table(INSTANCES).unwrap().insert("web/i1", &b"1{}"[..]).unwrap()),
+            "instance web/i1: missing field",
+        ),
+    ];
+    for (edit, expected) in edits {
+        let disk = kept();
+        let (database, ..) = load(&disk).unwrap();
+        let transaction = database.begin_write().unwrap();
+        edit(&transaction);
+        transaction.commit().unwrap();
+        drop(database);
+        match load(&disk).map(|_| ()).unwrap_err() {
+            LoadError::Future(said) | LoadError::Damaged(said) => assert!(said.starts_with(expected), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

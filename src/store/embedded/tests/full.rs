@@ -1,0 +1,93 @@
+//! The disk refuses: nothing is acknowledged, nothing is shown, and all is well once it takes writes again.
+
+use super::*;
+use crate::model::Lease;
+
+async fn alive(store: &dyn Store, lease: LeaseId) -> Option<Lease> {
+    store.renew(&[lease]).await.unwrap()[0]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_failed_has_never_happened() {
+    for syncs_fail in [false, true] {
+        // Whichever of its deeds the disk refuses first.
+        for deeds in 0.. {
+            let disk = founded();
+            let store = serve(&disk);
+            store.commit(put("web", "i1")).await.unwrap();
+            let lease = granted(
+                &store
+                    .commit(register("web", "i2", registration(2), LeaseWish::Own(Duration::from_secs(600))))
+                    .await
+                    .unwrap(),
+            );
+            let before = snapshot(&store).await;
+
+            disk.fail_after(deeds, syncs_fail);
+            let failing = [
+                put("web", "i3"),
+                deregister("web", "i1"),
+                deregister("web", "i2"),
+                configure("web", 9),
+                Command::Grant { ttl: Duration::from_secs(60) },
+            ];
+            let refused = futures_util::future::join_all(failing.map(|command| store.commit(command))).await;
+            if disk.failed() == 0 {
+                assert!(deeds > 3 && refused.iter().all(Result::is_ok), "{deeds}");
+                break;
+            }
+            for refused in refused {
+                let Err(CommitError::Unavailable(reason)) = refused else { panic!("{refused:?}") };
+                assert!(reason.starts_with("the disk cannot be written: "), "{reason}");
+            }
+            assert_eq!(described(&snapshot(&store).await), described(&before), "followers never saw it");
+            assert!(alive(&store, lease).await.is_some(), "nor has the lease ended");
+            assert!(unavailable(&store, put("web", "i4")).await.starts_with("the disk"), "at once, too");
+
+            disk.mend();
+            tokio::time::sleep(StdDuration::from_secs(3)).await;
+            let committed = store.commit(put("web", "i5")).await.unwrap();
+            assert_eq!(committed.revision, before.revision().next(), "{deeds}");
+            store.commit(register("web", "i2", registration(8), LeaseWish::Join(lease))).await.unwrap();
+            let after = snapshot(&store).await;
+            assert_eq!(after.instances(), 3, "{deeds}");
+            store.close().await;
+            let restored = read(&disk).unwrap();
+            assert_eq!(described(&restored.registry), described(&after), "{deeds}");
+            assert_eq!(restored.leases, [(lease, Duration::from_secs(600))], "{deeds}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_wait_for_the_disk() {
+    let disk = founded();
+    let store = serve(&disk);
+    store.commit(register("web", "i1", registration(1), LeaseWish::Own(Duration::from_secs(10)))).await.unwrap();
+    disk.fail_after(0, true);
+    tokio::time::sleep(StdDuration::from_secs(30)).await;
+    assert_eq!(snapshot(&store).await.instances(), 1, "an end that is not kept is not told");
+    let tries = disk.failed();
+    assert!((15..=60).contains(&tries), "once a second, not as fast as it can: {tries}");
+    disk.mend();
+    tokio::time::sleep(StdDuration::from_secs(3)).await;
+    assert_eq!(snapshot(&store).await.instances(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_without_anyone_asking_again_is_mended_all_the_same() {
+    let disk = founded();
+    let store = serve(&disk);
+    // The last sync of a commit: the group may well be on the disk.
+    disk.fail_after(1000, true);
+    store.commit(put("web", "i1")).await.unwrap();
+    let deeds = disk.count();
+    store.commit(put("web", "i2")).await.unwrap();
+    let one_commit = disk.count() - deeds;
+    disk.fail_after(one_commit - 1, true);
+    unavailable(&store, put("web", "i3")).await;
+    disk.mend();
+    tokio::time::sleep(StdDuration::from_secs(3)).await;
+    store.close().await;
+    assert_eq!(read(&disk).unwrap().registry.instances(), 2, "who was told no is not there");
+}

@@ -1,0 +1,184 @@
+//! The file: what survives a power cut and a full disk, what is refused, and that the first form can be read.
+
+mod disk;
+mod format;
+mod full;
+mod power;
+
+use std::time::Duration as StdDuration;
+
+use self::disk::Disk;
+use super::journal::{Redb, Unknown};
+use super::load::{self, LoadError};
+use super::{Embedded, schema};
+use crate::model::{
+    Addresses, CheckKind, CheckSpec, Duration, Health, Label, LeaseId, Meta, Registration, Revision, ServiceSettings,
+    State, Timestamp, Transport, Ttl,
+};
+use crate::registry::{
+    Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Observation, Outcome, Precondition, Register, Registry,
+    Scope,
+};
+use crate::store::journal::Restored;
+use crate::store::local::Local;
+use crate::store::{CommitError, Committed, Followed, Settings, Store};
+
+fn settings() -> Settings {
+    let limits = Limits {
+        instances_per_service: 1000,
+        instances: 10_000,
+        leases: 10_000,
+        remembered_names: 100,
+        configured: 100,
+        zone_octets: 14,
+        reserved: Default::default(),
+    };
+    Settings { limits, name_memory: StdDuration::from_secs(3600) }
+}
+
+/// A disk with an empty registry on it.
+fn founded() -> Disk {
+    let disk = Disk::default();
+    let database = schema::builder().create_with_backend(disk.clone()).unwrap();
+    schema::found(&database).unwrap();
+    drop(database);
+    disk
+}
+
+/// What a disk holds.
+fn read(disk: &Disk) -> Result<Restored, LoadError> {
+    Ok(load(disk)?.1)
+}
+
+fn load(disk: &Disk) -> Result<(redb::Database, Restored, Unknown), LoadError> {
+    let mut builder = schema::builder();
+    builder.set_check_integrity_on_open(true);
+    let database = builder.create_with_backend(disk.clone())?;
+    let (restored, unknown) = load::load(&database)?;
+    Ok((database, restored, unknown))
+}
+
+/// The engine on a disk.
+fn serve(disk: &Disk) -> Embedded {
+    let (database, mut restored, unknown) = load(disk).unwrap();
+    load::begin(&database, &mut restored).unwrap();
+    let disk = disk.clone();
+    let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
+    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), unknown))
+}
+
+async fn snapshot(store: &dyn Store) -> Registry {
+    match store.watch(None).next().await {
+        Some(Followed::Reset(snapshot)) => snapshot,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All that a registry says of instances and services, as text to compare.
+fn described(registry: &Registry) -> String {
+    let services = registry
+        .services_after(None)
+        .map(|service| format!("{} {:?} {:#?}\n", service.name().as_str(), service.remains(), service.instances()));
+    format!("{}: {}", registry.revision(), services.collect::<String>())
+}
+
+fn registration(last: u8) -> Registration {
+    Registration {
+        addresses: Addresses::new([[10, 0, 0, last].into()]).unwrap(),
+        port: 80,
+        protocol: Transport::Tcp,
+        ports: Box::default(),
+        priority: 0,
+        weight: 1,
+        tags: Box::default(),
+        meta: Meta::default(),
+        ttl: None,
+        https: false,
+        checks: [].into(),
+        initial_health: Health::Unknown,
+        evict_after: None,
+        generation: None,
+        shared_address: false,
+    }
+}
+
+fn checked(last: u8) -> Registration {
+    let check = CheckSpec {
+        name: "tcp".parse().unwrap(),
+        kind: CheckKind::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(1),
+        rise: 1,
+        fall: 3,
+        port: None,
+    };
+    Registration { checks: [check].into(), ..registration(last) }
+}
+
+fn register(service: &str, id: &str, registration: Registration, lease: LeaseWish) -> Command {
+    Command::Register(Box::new(Register {
+        service: service.parse().unwrap(),
+        id: IdChoice::Given(id.parse().unwrap()),
+        registration,
+        lease,
+        precondition: Precondition::None,
+    }))
+}
+
+fn put(service: &str, id: &str) -> Command {
+    // All of them at one address: none is to supersede another.
+    register(service, id, Registration { shared_address: true, ..registration(1) }, LeaseWish::None)
+}
+
+fn deregister(service: &str, id: &str) -> Command {
+    Command::Deregister { service: service.parse().unwrap(), id: id.parse().unwrap(), precondition: Precondition::None }
+}
+
+fn amend(service: &str, id: &str, state: State) -> Command {
+    Command::Amend(Box::new(Amendment {
+        service: service.parse().unwrap(),
+        id: id.parse().unwrap(),
+        precondition: Precondition::None,
+        state: Some(state),
+        expiry: Expiry::Kept,
+        weight: None,
+        tags: Some([Label::parse_underscored("primary").unwrap()].into()),
+        meta: None,
+    }))
+}
+
+fn observe(service: &str, id: &str, epoch: Revision, health: Health) -> Command {
+    Command::Observe(Box::new(Observation {
+        service: service.parse().unwrap(),
+        id: id.parse().unwrap(),
+        epoch,
+        check: "tcp".parse().unwrap(),
+        health,
+        error: (health == Health::Critical).then(|| "refused".into()),
+        at: Timestamp::from_millis(1_764_000_000_000),
+    }))
+}
+
+fn configure(service: &str, seconds: u64) -> Command {
+    let ttl = Some(Ttl::new(Duration::from_secs(seconds)).unwrap());
+    Command::Configure { service: service.parse().unwrap(), settings: Some(ServiceSettings { ttl }) }
+}
+
+fn granted(committed: &Committed) -> LeaseId {
+    match &committed.outcome {
+        Outcome::Granted(lease) => lease.id,
+        Outcome::Registered { instance, .. } => instance.lease.unwrap().id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn all_of(service: &str) -> Command {
+    Command::DeregisterAll(Scope::Service(service.parse().unwrap()))
+}
+
+async fn unavailable(store: &dyn Store, command: Command) -> String {
+    match store.commit(command).await {
+        Err(CommitError::Unavailable(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,158 @@
+//! The engine of one node: books in memory, and a journal that keeps what must not be lost.
+//!
+//! ```text
+//! commit ─▶ queue ─▶ writer: decide and settle each ─▶ journal: one group, durable ─▶ log, followers, answers
+//! ```
+//!
+//! Engines differ in their journal only. Nobody sees a change before it is kept: followers and snapshots show the
+//! registry as it was last written, while the writer's books are a group ahead.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::books::Books;
+use super::clock::LeaseClock;
+use super::journal::{Journal, Restored};
+use super::ledger::Ledger;
+use super::log::Log;
+use super::writer::{Order, Writer};
+use super::{CommitError, Committed, Followed, Settings, Store, Watch};
+use crate::model::{Lease, LeaseId, Revision, StoreId};
+use crate::registry::Command;
+
+/// Commands that may wait for the writer. One more is refused at once.
+const QUEUE_MAX: usize = 8192;
+
+#[derive(Debug)]
+struct Shared {
+    /// Held for as long as one group takes to be decided, never across an await.
+    books: Arc<Mutex<Books>>,
+    id: StoreId,
+    serial_base: u32,
+}
+
+/// The engine of one node with a journal.
+#[derive(Debug)]
+pub struct Local<J> {
+    shared: Shared,
+    orders: mpsc::Sender<Order>,
+    head: watch::Receiver<Revision>,
+    journal: PhantomData<fn() -> J>,
+}
+
+impl<J: Journal> Local<J> {
+    /// Begins to serve, in a task of the current runtime that ends after this value has gone.
+    pub(super) fn start(restored: Restored, settings: Settings, journal: J) -> Self {
+        let Restored { id, serial_base, registry, leases } = restored;
+        let revision = registry.revision();
+        let is_new = revision == Revision::default() && leases.is_empty();
+        let now = Instant::now();
+        let mut clock = if is_new { LeaseClock::starting_at(now) } else { LeaseClock::held_at(now) };
+        let ledger = Ledger::restored(settings, registry.clone(), leases, clock.now());
+        let books = Books { ledger, shown: registry, log: Log::starting_at(revision), clock };
+        let books = Arc::new(Mutex::new(books));
+        let (orders, queue) = mpsc::channel(QUEUE_MAX);
+        let (head_sender, head) = watch::channel(revision);
+        tokio::spawn(Writer::new(books.clone(), queue, head_sender, journal).run());
+        Self { shared: Shared { books, id, serial_base }, orders, head, journal: PhantomData }
+    }
+}
+
+fn closed() -> CommitError {
+    CommitError::Unavailable("it is closing".to_owned())
+}
+
+#[async_trait]
+impl<J: Journal> Store for Local<J> {
+    fn engine(&self) -> &'static str {
+        J::ENGINE
+    }
+
+    fn id(&self) -> StoreId {
+        self.shared.id.clone()
+    }
+
+    fn serial_base(&self) -> u32 {
+        self.shared.serial_base
+    }
+
+    async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.try_send(Order::Commit(command, answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Closed(_) => closed(),
+            mpsc::error::TrySendError::Full(_) => {
+                CommitError::Unavailable(format!("{QUEUE_MAX} changes are waiting to be written"))
+            }
+        })?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, CommitError> {
+        let mut books = self.shared.books.lock();
+        let now = books.clock.now();
+        Ok(leases.iter().map(|id| books.ledger.renew(*id, now)).collect())
+    }
+
+    fn lease(&self, id: LeaseId) -> Option<Lease> {
+        let mut books = self.shared.books.lock();
+        let now = books.clock.now();
+        books.ledger.lease(id, now)
+    }
+
+    fn watch(&self, after: Option<Revision>) -> Box<dyn Watch> {
+        Box::new(Follower { books: self.shared.books.clone(), head: self.head.clone(), position: after })
+    }
+
+    fn serving(&self) {
+        self.shared.books.lock().clock.let_go();
+    }
+
+    async fn close(&self) {
+        if self.orders.send(Order::Close).await.is_ok() {
+            let mut head = self.head.clone();
+            while head.changed().await.is_ok() {}
+        }
+    }
+}
+
+struct Follower {
+    books: Arc<Mutex<Books>>,
+    head: watch::Receiver<Revision>,
+    position: Option<Revision>,
+}
+
+impl Follower {
+    /// What it has not seen yet.
+    fn catch_up(&mut self) -> Option<Followed> {
+        let books = self.books.lock();
+        match self.position.and_then(|position| books.log.after(position)) {
+            None => {
+                let snapshot = books.shown.clone();
+                self.position = Some(snapshot.revision());
+                Some(Followed::Reset(snapshot))
+            }
+            Some(batches) => {
+                self.position = Some(batches.last()?.revision);
+                Some(Followed::Batches(batches))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Watch for Follower {
+    async fn next(&mut self) -> Option<Followed> {
+        loop {
+            self.head.borrow_and_update();
+            if let Some(followed) = self.catch_up() {
+                return Some(followed);
+            }
+            self.head.changed().await.ok()?;
+        }
+    }
+}
