@@ -46,6 +46,7 @@ fn put(service: usize, id: usize, revision: u64, weight: u16) -> Batch {
         amended_from: None,
         lease: None,
         state: State::Up,
+        state_until: None,
         checks: Box::default(),
         health_since: Timestamp::from_millis(0),
         registered_at: Timestamp::from_millis(0),

@@ -7,18 +7,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::model::{Instance, ServiceName};
+use crate::model::{Instance, ServiceName, Timestamp};
 use crate::registry::{Batch, Change, Registry};
 use crate::store::{Followed, Watch};
-use crate::view::ViewWriter;
+use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
 
 /// Changes of one batch that are logged one by one; more are summed up.
@@ -65,6 +66,18 @@ impl Metrics {
     }
 }
 
+/// Counts what time alone changes, when somebody looks.
+#[derive(Debug)]
+struct LongCritical(ViewReader);
+
+impl Collector for LongCritical {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(self.0.load().critical_for_a_day(Timestamp::now()) as i64);
+        let help = "Instances that have been critical for a day";
+        gauge.encode(encoder.encode_descriptor("instances_critical_for_a_day", help, None, gauge.metric_type())?)
+    }
+}
+
 /// Follows a watch until the store closes.
 pub fn spawn(
     mut watch: Box<dyn Watch>,
@@ -73,6 +86,7 @@ pub fn spawn(
     registry: &mut prometheus_client::registry::Registry,
 ) -> JoinHandle<()> {
     let metrics = Metrics::register(registry);
+    registry.register_collector(Box::new(LongCritical(view.reader())));
     tokio::spawn(async move {
         let mut state = Registry::default();
         while let Some(followed) = watch.next().await {
@@ -163,5 +177,19 @@ fn standing(instance: &Instance) -> String {
     match instance.withheld() {
         None => "answered".to_owned(),
         Some(reason) => format!("withheld ({reason})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_alone_changes_is_counted_when_somebody_looks() {
+        let mut registry = prometheus_client::registry::Registry::default();
+        registry.register_collector(Box::new(LongCritical(crate::view::channel().1)));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("\ninstances_critical_for_a_day 0\n"), "{text}");
     }
 }

@@ -47,17 +47,34 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request<Body>, octets_max
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
+    parse(&octets(request.into_body(), octets_max).await?)
+}
+
+/// The JSON body of a request that may as well have none, whatever media type it then names.
+pub(super) async fn optional_json<T: DeserializeOwned>(
+    request: Request<Body>,
+    octets_max: usize,
+) -> Result<Option<T>, Problem> {
+    let is_json = is_json(request.headers());
     let octets = octets(request.into_body(), octets_max).await?;
-    let mut deserializer = serde_json::Deserializer::from_slice(&octets);
+    match octets.iter().all(u8::is_ascii_whitespace) {
+        true => Ok(None),
+        false if !is_json => Err(Problem::media_type()),
+        false => parse(&octets).map(Some),
+    }
+}
+
+fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(octets);
     let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
         // The first value at fault may stand in front of something that is no JSON at all.
-        match serde_json::from_slice::<Json>(&octets) {
+        match serde_json::from_slice::<Json>(octets) {
             Ok(Json) => wording::impossible(pointer, error.inner()),
-            Err(error) => wording::not_json(&octets, &error),
+            Err(error) => wording::not_json(octets, &error),
         }
     })?;
-    deserializer.end().map_err(|error| wording::not_json(&octets, &error))?;
+    deserializer.end().map_err(|error| wording::not_json(octets, &error))?;
     Ok(value)
 }
 

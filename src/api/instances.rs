@@ -9,34 +9,43 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::extract::{Path, instance_id, json, new_service_name, no_body, precondition, service_name};
+use super::extract::{Params, Path, instance_id, json, new_service_name, no_body, precondition, service_name};
 use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody};
-use super::shape::{InstanceShape, LeaseShape};
-use super::values::{meta, state, tags, weight};
-use super::{BODY_OCTETS_MAX, Context, Peer, guard};
-use crate::model::{Instance, InstanceId, Label, ServiceName};
-use crate::registry::{Amendment, Command, IdChoice, Outcome, Precondition, Refusal, Register};
-use crate::store::{CommitError, Committed};
+use super::shape::{InstanceShape, LeaseShape, respond};
+use super::values::{expiry, meta, state, tags, weight};
+use super::{BODY_OCTETS_MAX, Context, Peer, guard, wait};
+use crate::model::{Duration, Instance, InstanceId, Label, Revision, ServiceName};
+use crate::registry::{Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register};
+use crate::store::CommitError;
 
 /// Tries to find an id that no instance has, when the server chooses.
 const CHOICE_TRIES: usize = 8;
 
-/// An instance as a response, with its revision as the entity tag.
-fn respond(status: StatusCode, instance: &Instance, committed: Option<&Committed>, context: &Context) -> Response {
-    let mut response = (status, Json(InstanceShape::new(instance, context))).into_response();
-    let headers = response.headers_mut();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", instance.revision)) {
-        headers.insert(header::ETAG, tag);
-    }
-    if let Some(committed) = committed {
-        headers.insert(guard::REVISION, guard::revision(committed.revision));
-    }
+/// The response to a write that led to an instance.
+fn written(status: StatusCode, instance: &Instance, revision: Revision, context: &Context) -> Response {
+    let mut response = respond(status, &InstanceShape::new(instance, context), instance);
+    response.headers_mut().insert(guard::REVISION, guard::revision(revision));
     response
 }
 
+/// The response to a registration: at once, or when the instance is answered or the wait for that is over.
+async fn registered(
+    created: bool,
+    instance: &Arc<Instance>,
+    revision: Revision,
+    wait: Option<Duration>,
+    context: &Context,
+) -> Result<Response, Problem> {
+    let done = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let Some(wait) = wait else { return Ok(written(done, instance, revision, context)) };
+    let instance = context.answered(&instance.service, &instance.id, wait).await?;
+    let status = if instance.answered() { done } else { StatusCode::ACCEPTED };
+    Ok(written(status, &instance, context.view.load().revision(), context))
+}
+
 /// The address of who sent the request.
-fn peer(extensions: &Extensions) -> Result<std::net::IpAddr, Problem> {
+pub(super) fn peer(extensions: &Extensions) -> Result<std::net::IpAddr, Problem> {
     let peer = extensions.get::<Peer>().ok_or_else(|| Problem::invalid("/address", "an address is needed"))?;
     Ok(peer.0.ip())
 }
@@ -52,8 +61,7 @@ async fn read(
     let peer = peer(request.extensions())?;
     let body: RegistrationBody = json(request, BODY_OCTETS_MAX).await?;
     let (registration, lease) = body.into_registration(peer)?;
-    (context.permit_checks)(&registration)
-        .map_err(|(position, detail)| Problem::invalid(format!("/checks/{position}"), detail))?;
+    context.permit(&registration)?;
     Ok(Register { service, id, registration, lease, precondition })
 }
 
@@ -61,20 +69,21 @@ async fn read(
 pub(super) async fn register(
     State(context): State<Arc<Context>>,
     Path((service, id)): Path<(String, String)>,
+    params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
+    let wait = wait::to_be_answered(params)?;
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
-    let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(respond(status, instance, Some(&committed), &context))
+    registered(*created, instance, committed.revision, wait, &context).await
 }
 
 /// An id of letters and digits that begins with a letter.
-fn random_id() -> InstanceId {
+pub(super) fn random_id() -> InstanceId {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut number: u64 = rand::random();
     let mut text = String::from("i");
@@ -89,9 +98,11 @@ fn random_id() -> InstanceId {
 pub(super) async fn register_chosen(
     State(context): State<Arc<Context>>,
     Path(service): Path<String>,
+    params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let service = new_service_name(&service, &context.zone)?;
+    let wait = wait::to_be_answered(params)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
         let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {
@@ -106,7 +117,7 @@ pub(super) async fn register_chosen(
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
         let location = format!("/v1/services/{}/instances/{}", instance.service, instance.id);
-        let mut response = respond(StatusCode::CREATED, instance, Some(&committed), &context);
+        let mut response = registered(true, instance, committed.revision, wait, &context).await?;
         if let Ok(location) = HeaderValue::from_str(&location) {
             response.headers_mut().insert(header::LOCATION, location);
         }
@@ -123,9 +134,7 @@ pub(super) async fn show(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let view = context.view.load();
     let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
-    let mut response = respond(StatusCode::OK, instance, None, &context);
-    response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
-    Ok(response)
+    Ok(written(StatusCode::OK, instance, view.revision(), &context))
 }
 
 /// `PATCH /v1/services/{service}/instances/{id}`
@@ -137,11 +146,19 @@ pub(super) async fn amend(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let precondition = precondition(request.headers())?;
     let body: AmendmentBody = json(request, BODY_OCTETS_MAX).await?;
+    let expiry = match (body.expires.as_deref(), body.state.as_deref()) {
+        (None, _) => Expiry::Kept,
+        (Some(text), Some("draining" | "maintenance")) => expiry(text)?,
+        (Some(_), _) => {
+            return Err(Problem::invalid("/expires", "goes with a `state` of `draining` or `maintenance`"));
+        }
+    };
     let amendment = Amendment {
         service,
         id,
         precondition,
         state: body.state.as_deref().map(state).transpose()?,
+        expiry,
         weight: body.weight.map(weight).transpose()?,
         tags: body.tags.map(tags).transpose()?,
         meta: body.meta.map(meta).transpose()?,
@@ -150,7 +167,7 @@ pub(super) async fn amend(
     let Outcome::Amended(instance) = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
-    Ok(respond(StatusCode::OK, instance, Some(&committed), &context))
+    Ok(written(StatusCode::OK, instance, committed.revision, &context))
 }
 
 /// `DELETE /v1/services/{service}/instances/{id}`

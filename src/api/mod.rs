@@ -25,6 +25,7 @@ mod paging;
 mod problem;
 mod shape;
 // The routes.
+mod batch;
 mod explain;
 mod instances;
 mod leases;
@@ -32,6 +33,7 @@ mod services;
 mod settings;
 mod status;
 // Those that wait.
+mod wait;
 mod waiting;
 mod watch;
 
@@ -128,6 +130,12 @@ impl Context {
         Ok(committed)
     }
 
+    /// Whether the checks of a registration may aim where they do.
+    fn permit(&self, registration: &Registration) -> Result<(), Problem> {
+        (self.permit_checks)(registration)
+            .map_err(|(position, detail)| Problem::invalid(format!("/checks/{position}"), detail))
+    }
+
     async fn served(&self, revision: Revision) -> Result<(), Problem> {
         tokio::time::timeout(SERVED_WITHIN, self.view.reached(revision))
             .await
@@ -140,16 +148,22 @@ pub fn router(context: Arc<Context>) -> Router {
     let with_params = Router::new()
         .route("/v1/services", get(services::list).delete(services::deregister_under))
         .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
-        .route("/v1/explain", get(explain::explain))
-        .route("/v1/watch", get(watch::watch));
-    let without_params = Router::new()
-        .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
+        .route("/v1/watch", get(watch::watch))
         .route("/v1/services/{service}/instances", post(instances::register_chosen))
         .route(
             "/v1/services/{service}/instances/{id}",
-            get(instances::show).put(instances::register).patch(instances::amend).delete(instances::deregister),
+            get(instances::show)
+                .patch(instances::amend)
+                .delete(instances::deregister)
+                .route_layer(axum::middleware::from_fn(extract::no_params))
+                .put(instances::register),
         )
+        .route("/v1/services/{service}/instances/{id}/drain", post(wait::drain))
+        .route("/v1/explain", get(explain::explain));
+    let without_params = Router::new()
+        .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
         .route("/v1/services/{service}/instances/{id}/renew", post(instances::renew))
+        .route("/v1/batch", post(batch::batch))
         .route("/v1/leases", post(leases::grant))
         .route("/v1/leases/renew", post(leases::renew_many))
         .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))

@@ -87,6 +87,13 @@ impl Problem {
         self
     }
 
+    /// The same problem in a part of a larger document.
+    #[must_use]
+    pub(super) fn within(self, part: &str) -> Self {
+        let pointer = format!("{part}{}", self.0.pointer.as_deref().unwrap_or_default());
+        self.at(pointer)
+    }
+
     fn closing(mut self) -> Self {
         self.0.headers.push((header::CONNECTION, "close"));
         self
@@ -182,6 +189,12 @@ impl Problem {
     /// There is no such instance.
     pub(super) fn no_instance() -> Self {
         Self::refused(&Refusal::NoInstance)
+    }
+
+    /// The instance left, or its drain was ended, while its caller waited.
+    pub(super) fn left_meanwhile() -> Self {
+        let detail = "the instance left, or somebody else changed its state, while this call waited; look at it anew";
+        Self::new(StatusCode::CONFLICT, "changed-meanwhile", "The instance changed meanwhile", detail)
     }
 
     /// There is no such instance to renew the lease of.
@@ -307,6 +320,16 @@ impl Problem {
                 "A newer generation is registered",
                 "only a newer start of the instance may replace it",
             ),
+            Refusal::Superseded { .. } => (
+                StatusCode::CONFLICT,
+                "superseded",
+                "Another instance has taken its place",
+                "register another address or port, a `generation` above the one before, or `shared_address` if both listen there",
+            ),
+            Refusal::NoOwnLease(shared) => return Self::no_own_lease(*shared),
+            Refusal::InBatch { position, refusal } => {
+                return Self::refused(refusal).within(&format!("/operations/{position}"));
+            }
             Refusal::ServiceFull(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 "service-full",

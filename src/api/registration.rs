@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::check::CheckBody;
 use super::extract::{Object, UniqueMap, escape_key};
 use super::problem::Problem;
-use super::values::{lease_ttl, meta, port, rank, tags, ttl};
+use super::values::{lease_ttl, meta, port, rank, span_or_never, tags, ttl};
 use crate::model::{Addresses, CheckSpec, Health, INSTANCE_LIMITS, Label, LeaseId, Registration, Transport};
 use crate::registry::LeaseWish;
 
@@ -40,6 +40,7 @@ pub(super) struct RegistrationBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct AmendmentBody {
     pub(super) state: Option<String>,
+    pub(super) expires: Option<String>,
     pub(super) weight: Option<i64>,
     pub(super) tags: Option<Vec<String>>,
     pub(super) meta: Option<UniqueMap<String>>,
@@ -112,6 +113,11 @@ fn checks(bodies: Vec<Object<CheckBody>>) -> Result<Vec<CheckSpec>, Problem> {
 }
 
 impl RegistrationBody {
+    /// The lease that it names.
+    pub(super) fn lease(&self) -> Option<&str> {
+        self.lease.as_deref()
+    }
+
     /// The registration and the lease it wants; `peer` is the address of who registers when the body has none.
     pub(super) fn into_registration(self, peer: IpAddr) -> Result<(Registration, LeaseWish), Problem> {
         let lease = match (self.lease_ttl, self.lease) {
@@ -132,12 +138,7 @@ impl RegistrationBody {
             Some("passing") => Health::Passing,
             Some(_) => return Err(Problem::invalid("/initial_health", "`unknown` or `passing`")),
         };
-        if self.evict_after.as_deref().is_some_and(|text| text != "never") {
-            return Err(Problem::invalid(
-                "/evict_after",
-                "eviction is not in this version: leave it out or say `never`",
-            ));
-        }
+        let evict_after = self.evict_after.as_deref().map(|text| span_or_never(text, "/evict_after")).transpose()?;
         let registration = Registration {
             addresses: addresses(self.address.as_deref(), self.addresses.as_deref(), peer)?,
             port: port(self.port.ok_or_else(|| Problem::invalid("/port", "a port is needed"))?, "/port")?,
@@ -151,7 +152,7 @@ impl RegistrationBody {
             https: self.https.unwrap_or(false),
             checks: checks(self.checks.unwrap_or_default())?.into(),
             initial_health,
-            evict_after: None,
+            evict_after: evict_after.flatten(),
             generation: self.generation,
             shared_address: self.shared_address.unwrap_or(false),
         };

@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
 use super::Context;
@@ -143,6 +146,8 @@ pub(super) struct InstanceShape<'a> {
     generation: Option<u64>,
     shared_address: bool,
     state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_expires_at: Option<Timestamp>,
     health: Health,
     answered: bool,
     withheld_because: Option<String>,
@@ -180,6 +185,7 @@ impl<'a> InstanceShape<'a> {
             generation: registration.generation,
             shared_address: registration.shared_address,
             state: instance.state,
+            state_expires_at: instance.state_until,
             health: instance.health(),
             answered: instance.answered(),
             withheld_because: instance.withheld().map(|reason| reason.to_string()),
@@ -190,4 +196,27 @@ impl<'a> InstanceShape<'a> {
             checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
         }
     }
+}
+
+/// An instance that drains.
+#[derive(Serialize)]
+pub(super) struct DrainedShape<'a> {
+    #[serde(flatten)]
+    instance: InstanceShape<'a>,
+    safe_to_stop_at: Timestamp,
+}
+
+impl<'a> DrainedShape<'a> {
+    pub(super) fn new(instance: &'a Instance, safe_to_stop_at: Timestamp, context: &Context) -> Self {
+        Self { instance: InstanceShape::new(instance, context), safe_to_stop_at }
+    }
+}
+
+/// An instance in a shape as a response, with its revision as the entity tag.
+pub(super) fn respond<S: Serialize>(status: StatusCode, shape: &S, instance: &Instance) -> Response {
+    let mut response = (status, Json(shape)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", instance.revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use super::problem::Problem;
-use crate::model::Duration;
+use crate::model::{Duration, Timestamp};
 use crate::telemetry::METRICS_CONTENT_TYPE;
 
 /// `GET /v1/status`
@@ -26,6 +26,7 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
         "services": view.services_after(None).filter(|service| !service.instances().is_empty()).count(),
         "instances": view.instances(),
         "answered": view.answered(),
+        "critical_for_a_day": view.critical_for_a_day(Timestamp::now()),
         "uptime": uptime,
         "peers": [],
     }))

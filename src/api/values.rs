@@ -3,6 +3,7 @@
 use super::extract::{UniqueMap, escape_key};
 use super::problem::Problem;
 use crate::model::{Duration, INSTANCE_LIMITS, Label, Lease, Meta, State, Ttl};
+use crate::registry::Expiry;
 
 /// A number from 1 to 65,535.
 pub(super) fn port(number: i64, pointer: &str) -> Result<u16, Problem> {
@@ -63,6 +64,22 @@ pub(super) fn state(text: &str) -> Result<State, Problem> {
         "maintenance" => Ok(State::Maintenance),
         _ => Err(Problem::invalid("/state", "a state is `up`, `draining` or `maintenance`")),
     }
+}
+
+/// At least a second, or `never`, which is none.
+pub(super) fn span_or_never(text: &str, pointer: &str) -> Result<Option<Duration>, Problem> {
+    if text == "never" {
+        return Ok(None);
+    }
+    match duration(text, pointer)? {
+        span if span >= Duration::from_secs(1) => Ok(Some(span)),
+        _ => Err(Problem::invalid(pointer, "at least 1s, or `never`")),
+    }
+}
+
+/// For how long a state holds, from text.
+pub(super) fn expiry(text: &str) -> Result<Expiry, Problem> {
+    Ok(span_or_never(text, "/expires")?.map_or(Expiry::Never, Expiry::After))
 }
 
 /// A weight from a number.

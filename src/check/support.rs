@@ -56,7 +56,7 @@ pub(super) fn registration(own: SocketAddr, checks: impl IntoIterator<Item = Che
         initial_health: Health::Unknown,
         evict_after: None,
         generation: None,
-        shared_address: false,
+        shared_address: true,
     }
 }
 
@@ -73,6 +73,7 @@ pub(super) fn instance(id: &str, checks: impl IntoIterator<Item = CheckSpec>) ->
         registration,
         lease: None,
         state: State::Up,
+        state_until: None,
         health_since: at,
         registered_at: at,
         revision: Revision(1),

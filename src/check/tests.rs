@@ -16,7 +16,7 @@ use super::support::{Manners, http_check, listen, read_request, refusing, regist
 use super::{Checker, Settings, Targets};
 use crate::model::{CheckSpec, Duration, Health, Lease, LeaseId, Registration, Revision, ServiceName, State, StoreId};
 use crate::registry::{
-    Amendment, Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
+    Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
 };
 use crate::store::{self, CommitError, Committed, Followed, Memory, Store, Watch};
 
@@ -301,6 +301,7 @@ async fn draining_instances_are_probed() {
         id: "i1".parse().unwrap(),
         precondition: Precondition::None,
         state: Some(State::Draining),
+        expiry: Expiry::Kept,
         weight: None,
         tags: None,
         meta: None,

@@ -8,16 +8,18 @@ use serde_json::json;
 
 use super::connection::ConnectionArgs;
 use super::fault::Fault;
+use super::list::{entries, whole};
 use super::screen::show;
 use super::table::Table;
 use super::text::{cell, visible};
+use crate::client::{Client, Page};
 
 /// Who leaves.
 #[derive(Debug, Args)]
 pub(super) struct DeregisterArgs {
     /// The service
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    service: String,
+    #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present = "under")]
+    service: Option<String>,
 
     /// The instance; --all takes every one
     #[arg(value_parser = NonEmptyStringValueParser::new(), conflicts_with = "all")]
@@ -27,7 +29,12 @@ pub(super) struct DeregisterArgs {
     #[arg(long)]
     all: bool,
 
-    /// Do not ask whether --all is meant
+    /// Every instance of every service below a group: payments has api.payments
+    #[arg(long, value_name = "GROUP", value_parser = NonEmptyStringValueParser::new(),
+          conflicts_with_all = ["service", "id", "all"])]
+    under: Option<String>,
+
+    /// Do not ask whether --all or --under is meant
     #[arg(long)]
     yes: bool,
 
@@ -41,41 +48,61 @@ impl DeregisterArgs {
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
     ) -> Result<(), Fault> {
-        if self.id.is_none() && !self.all {
-            let service = &self.service;
+        let service = self.service.as_deref().unwrap_or_default();
+        if self.id.is_none() && !self.all && self.under.is_none() {
             return Err(Fault::Usage(format!("which instance of {service}? Give its id, or --all for every one")));
         }
         let client = self.connection.client(environment)?;
-        let left = match &self.id {
-            Some(id) => {
-                client.deregister(&self.service, id).await?;
+        let left = match (&self.id, &self.under) {
+            (Some(id), _) => {
+                client.deregister(service, id).await?;
                 json!({"deregistered": 1})
             }
-            None => {
+            (None, Some(group)) => {
                 if !self.yes {
-                    self.ask()?;
+                    ask("--under", async || how_many(&client, group).await).await?;
                 }
-                client.deregister_all(&self.service).await?
+                client.deregister_under(group).await?
+            }
+            (None, None) => {
+                if !self.yes {
+                    ask("--all", async || Ok(format!("every instance of {}", visible(service)))).await?;
+                }
+                client.deregister_all(service).await?
             }
         };
         Ok(show(out, self.connection.output, &left, |left| {
-            let mut table = Table::headed(&["SERVICE", "DEREGISTERED"]);
-            table.push([&self.service, self.id.as_ref().unwrap_or(&cell(&left["deregistered"]))]);
+            let (what, name) = self.under.as_deref().map_or(("SERVICE", service), |group| ("UNDER", group));
+            let mut table = Table::headed(&[what, "DEREGISTERED"]);
+            table.push([name, self.id.as_ref().unwrap_or(&cell(&left["deregistered"]))]);
             table
         })?)
     }
+}
 
-    fn ask(&self) -> Result<(), Fault> {
-        if !io::stdin().is_terminal() {
-            return Err(Fault::Usage("--all in a script needs --yes, because nobody can be asked".to_owned()));
-        }
-        let mut terminal = io::stderr().lock();
-        write!(terminal, "Deregister every instance of {}? [y/N] ", visible(&self.service))?;
-        terminal.flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        if is_yes(&answer) { Ok(()) } else { Err(Fault::Usage("nothing was deregistered".to_owned())) }
+/// What a group's deregistration would take.
+async fn how_many(client: &Client, group: &str) -> Result<String, Fault> {
+    let list =
+        whole("services", async |cursor| client.services(Some(group), Page { limit: None, cursor }).await).await?;
+    let services = entries(&list, "services");
+    let instances: u64 = services.iter().filter_map(|service| service["instances"].as_u64()).sum();
+    Ok(format!("{instances} instances of {} services under {}", services.len(), visible(group)))
+}
+
+/// Asks on a terminal whether what a flag would take is meant.
+async fn ask(flag: &str, what: impl AsyncFnOnce() -> Result<String, Fault>) -> Result<(), Fault> {
+    if !io::stdin().is_terminal() {
+        return Err(Fault::Usage(format!("{flag} in a script needs --yes, because nobody can be asked")));
     }
+    let what = what().await?;
+    let mut answer = String::new();
+    {
+        let mut terminal = io::stderr().lock();
+        write!(terminal, "Deregister {what}? [y/N] ")?;
+        terminal.flush()?;
+        io::stdin().lock().read_line(&mut answer)?;
+    }
+    if is_yes(&answer) { Ok(()) } else { Err(Fault::Usage("nothing was deregistered".to_owned())) }
 }
 
 fn is_yes(answer: &str) -> bool {

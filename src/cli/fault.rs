@@ -16,6 +16,8 @@ pub(super) enum Fault {
     Client(ClientError),
     /// A server answered something else than was asked for: which list is missing.
     Answer(&'static str),
+    /// What was asked for is under way, but not there yet.
+    NotYet(String),
     /// This machine failed, most likely where the output went.
     Local(io::Error),
 }
@@ -29,7 +31,7 @@ impl Fault {
     /// What to say; nothing when whoever reads the output has heard enough.
     pub(super) fn sentence(&self) -> Option<String> {
         match self {
-            Self::Usage(sentence) => Some(sentence.clone()),
+            Self::Usage(sentence) | Self::NotYet(sentence) => Some(sentence.clone()),
             Self::Client(error) => Some(error.to_string()),
             Self::Answer(list) => Some(format!("the answer of the server has no list of {list}")),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
@@ -48,7 +50,7 @@ impl Fault {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Client(ClientError::Request { .. }) => Self::USAGE.into(),
-            Self::Client(ClientError::Refused(_)) => Self::REFUSED.into(),
+            Self::Client(ClientError::Refused(_)) | Self::NotYet(_) => Self::REFUSED.into(),
             Self::Answer(_) | Self::Client(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => {
                 Self::UNREACHABLE.into()
             }

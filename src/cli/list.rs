@@ -48,7 +48,7 @@ pub(super) struct GetArgs {
 }
 
 /// All pages of a list as one: the envelope of the first, the entries of all.
-async fn whole(
+pub(super) async fn whole(
     list: &'static str,
     mut page: impl AsyncFnMut(Option<&str>) -> Result<Value, ClientError>,
 ) -> Result<Value, Fault> {
@@ -72,7 +72,7 @@ fn take_entries(page: &mut Value, list: &'static str) -> Result<Vec<Value>, Faul
     }
 }
 
-fn entries<'a>(list: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn entries<'a>(list: &'a Value, name: &str) -> &'a [Value] {
     list[name].as_array().map_or(&[], Vec::as_slice)
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod check_config;
 mod connection;
 mod deregister;
+mod drain;
 mod explain;
 mod fault;
 mod list;
@@ -45,8 +46,10 @@ enum Command {
     Register(Box<register::RegisterArgs>),
     /// Change state, weight, tags or metadata of an instance; what is not said stays
     Set(set::SetArgs),
-    /// Deregister an instance, or all of a service
+    /// Deregister an instance, or all of a service or group
     Deregister(deregister::DeregisterArgs),
+    /// Take an instance out of answers, and say when it is safe to stop it
+    Drain(drain::DrainArgs),
     /// Renew the lease of an instance; when that is refused as no-instance or lease-gone, register again
     Renew(renew::RenewArgs),
     /// List services
@@ -82,6 +85,7 @@ impl Command {
             Self::Register(args) => args.connection.output,
             Self::Set(args) => args.connection.output,
             Self::Deregister(args) => args.connection.output,
+            Self::Drain(args) => args.connection.output,
             Self::Renew(args) => args.connection.output,
             Self::Services(args) => args.connection.output,
             Self::Get(args) => args.connection.output,
@@ -151,6 +155,7 @@ fn perform(
             Command::Register(args) => args.run(environment, out, err).await,
             Command::Set(args) => args.run(environment, out).await,
             Command::Deregister(args) => args.run(environment, out).await,
+            Command::Drain(args) => args.run(environment, out).await,
             Command::Renew(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out, err).await,

@@ -106,9 +106,21 @@ pub(super) struct RegisterArgs {
     #[arg(long, value_name = "HEALTH", hide_possible_values = true, value_parser = ["unknown", "passing"])]
     initial_health: Option<String>,
 
+    /// Leave once it has been critical for this long
+    #[arg(long, value_name = "TIME")]
+    evict_after: Option<Duration>,
+
     /// A number that grows with each start; an older one cannot replace a newer
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
+
+    /// Let others register the same address and port
+    #[arg(long)]
+    shared_address: bool,
+
+    /// Wait until it is answered, at most this long; exit 1 and say why when it is not
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Duration>,
 
     #[command(flatten)]
     pub(super) connection: ConnectionArgs,
@@ -163,7 +175,9 @@ impl RegisterArgs {
             ("checks", (!self.checks.is_empty()).then(|| check::checks(&self.checks, &rhythm))),
             ("https", self.https.then_some(Value::Bool(true))),
             ("initial_health", self.initial_health.as_deref().map(Value::from)),
+            ("evict_after", text(self.evict_after).map(Value::from)),
             ("generation", self.generation.map(Value::from)),
+            ("shared_address", self.shared_address.then_some(Value::Bool(true))),
         ];
         Ok(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
     }
@@ -176,12 +190,25 @@ impl RegisterArgs {
     ) -> Result<(), Fault> {
         let service = self.service.as_deref().or(self.service_flag.as_deref()).unwrap_or_default();
         let client = self.connection.client(environment)?;
-        let instance = client.register(service, self.id.as_deref(), &self.body()?).await?;
+        let (id, body) = (self.id.as_deref(), self.body()?);
+        let instance = match self.wait {
+            Some(wait) => client.register_and_wait(service, id, &body, wait.std()).await?,
+            None => client.register(service, id, &body).await?,
+        };
         show(out, self.connection.output, &instance, |instance| {
             let mut table = Table::headed(&["ID", "SERVICE", "DNS NAME", "REVISION", "HEALTH"]);
             table.push(["id", "service", "dns_name", "revision", "health"].map(|field| cell(&instance[field])));
             table
         })?;
+        if let Some(wait) = self.wait {
+            if instance["answered"] == true {
+                return Ok(());
+            }
+            let (id, because) = (cell(&instance["id"]), cell(&instance["withheld_because"]));
+            return Err(Fault::NotYet(format!(
+                "{service}/{id} is registered, but not answered after {wait}: {because}"
+            )));
+        }
         if self.connection.output == Output::Table && instance["health"] == "unknown" {
             let (service, id) = (cell(&instance["service"]), cell(&instance["id"]));
             let hint = format!("its first probe is still running: `rollcall get {service} {id}` shows how it went");

@@ -81,6 +81,11 @@ fn mistakes_in_usage_exit_with_2() {
         "set web i1 --meta a=1 --meta a=2",
         "deregister web",
         "deregister web i1 --all",
+        "deregister --under payments --all",
+        "deregister web --under payments",
+        "register web --port 80 --wait 10",
+        "drain web",
+        "drain web i1 --expires 10",
         "deregister web --yes",
         "get web i1 --passing",
         "explain",
@@ -175,6 +180,52 @@ async fn deregister_takes_one_or_all() {
     let (ended, requests) = against(vec![three], "deregister web --all --yes --output json").await;
     assert!(requests[0].starts_with("DELETE /v1/services/web "), "{requests:?}");
     assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), json!({"deregistered": 3}));
+}
+
+#[tokio::test]
+async fn a_group_is_deregistered_when_that_is_meant() {
+    let five = || fake::json("200 OK", &json!({"deregistered": 5}));
+    let (ended, requests) = against(vec![five()], "deregister --under payments --yes").await;
+    assert!(requests[0].starts_with("DELETE /v1/services?under=payments "), "{requests:?}");
+    assert_eq!(ended.out, "UNDER     DEREGISTERED\npayments  5\n");
+    // Tests have no terminal, as scripts have none.
+    let (ended, requests) = against(vec![five()], "deregister --under payments").await;
+    assert_eq!((ended.code, requests.len()), (ExitCode::from(2), 0));
+    assert_eq!(ended.err, "rollcall: --under in a script needs --yes, because nobody can be asked\n");
+}
+
+#[tokio::test]
+async fn register_waits_and_says_why_it_waited_in_vain() {
+    let words = "register web --id i1 --port 80 --wait 10s --evict-after 10m --generation 7 --shared-address";
+    let (ended, requests) = against(vec![fake::json("202 Accepted", &instance())], words).await;
+    assert!(requests[0].starts_with("PUT /v1/services/web/instances/i1?wait=10000ms "), "{requests:?}");
+    let said = json!({"port": 80, "evict_after": "10m", "generation": 7, "shared_address": true});
+    assert_eq!(body(&requests[0]), said);
+    assert_eq!(ended.code, ExitCode::from(1));
+    let why = "rollcall: web/i1 is registered, but not answered after 10s: check http is critical\n";
+    assert_eq!(ended.err, why);
+    let mut answered = instance();
+    answered["answered"] = json!(true);
+    let (ended, requests) =
+        against(vec![fake::json("201 Created", &answered)], "register web --port 80 --wait 1m").await;
+    assert!(requests[0].starts_with("POST /v1/services/web/instances?wait=60000ms "), "{requests:?}");
+    assert_eq!(ended.code, ExitCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn drain_shows_when_it_is_safe_to_stop() {
+    let mut drained = instance();
+    drained["state"] = json!("draining");
+    drained["safe_to_stop_at"] = json!("2026-01-01T00:00:05.000Z");
+    let answer = || vec![fake::json("200 OK", &drained)];
+    let (ended, requests) = against(answer(), "drain web i1").await;
+    assert!(requests[0].starts_with("POST /v1/services/web/instances/i1/drain "), "{requests:?}");
+    let table = "ID  SERVICE  STATE     SAFE TO STOP AT\ni1  web      draining  2026-01-01T00:00:05.000Z\n";
+    assert_eq!(ended.out, table);
+    let (ended, requests) = against(answer(), "drain web i1 --wait --expires 10m --output json").await;
+    assert!(requests[0].starts_with("POST /v1/services/web/instances/i1/drain?wait=true "), "{requests:?}");
+    assert_eq!(body(&requests[0]), json!({"expires": "10m"}));
+    assert_eq!(serde_json::from_str::<Value>(&ended.out).unwrap(), drained);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub use problem::{ClientError, Problem};
 
 use address::Target;
 use exchange::{Fault, exchange, open, rest};
-use path::{instance_path, query, service_path};
+use path::{instance_path, query, registration_path, service_path};
 
 /// How long a request may take and how much it may answer.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// The longest that a record may be cached, and so that a drain may take.
+const TTL_MAX: Duration = Duration::from_secs(3600);
 
 /// A client of one server, or of several that serve the same registry.
 #[derive(Debug)]
@@ -146,6 +149,29 @@ impl Client {
         body: Option<&Value>,
         headers: &[(&'static str, &str)],
     ) -> Result<Reply, ClientError> {
+        self.request_within(&self.limits, method, path_and_query, body, headers).await
+    }
+
+    /// A request that the server answers only after `wait` at most.
+    async fn waiting(
+        &self,
+        wait: Duration,
+        method: Method,
+        path_and_query: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let limits = Limits { response_timeout: self.limits.response_timeout + wait, ..self.limits };
+        Ok(self.request_within(&limits, method, path_and_query, body, &[]).await?.body)
+    }
+
+    async fn request_within(
+        &self,
+        limits: &Limits,
+        method: Method,
+        path_and_query: &str,
+        body: Option<&Value>,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Reply, ClientError> {
         let first = self.preferred.load(Ordering::Relaxed);
         let repeatable = method == Method::GET || method == Method::PUT;
         let mut tried = Vec::new();
@@ -157,7 +183,7 @@ impl Client {
                 request.headers_mut().insert(hyper::header::AUTHORIZATION, authorization.clone());
             }
             tried.push(target.authority().to_owned());
-            match exchange(target, request, &self.limits).await {
+            match exchange(target, request, limits).await {
                 Ok((head, body)) => {
                     self.preferred.store(position, Ordering::Relaxed);
                     return problem::judge(head, &body, target.authority());
@@ -230,11 +256,45 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub async fn register(&self, service: &str, id: Option<&str>, body: &Value) -> Result<Value, ClientError> {
-        let (method, path) = match id {
-            Some(id) => (Method::PUT, instance_path(service, id)),
-            None => (Method::POST, format!("{}/instances", service_path(service))),
-        };
+        let (method, path) = registration_path(service, id);
         Ok(self.request(method, &path, Some(body), &[]).await?.body)
+    }
+
+    /// Registers an instance, and waits until DNS answers with it, at most `wait`. Whether it does stands in `answered`
+    /// of what is returned, and why not in `withheld_because`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn register_and_wait(
+        &self,
+        service: &str,
+        id: Option<&str>,
+        body: &Value,
+        wait: Duration,
+    ) -> Result<Value, ClientError> {
+        let (method, path) = registration_path(service, id);
+        self.waiting(wait, method, &format!("{path}?wait={}ms", wait.as_millis()), Some(body)).await
+    }
+
+    /// Takes an instance out of answers and returns it with `safe_to_stop_at`, at once or when that has come; the drain
+    /// ends by itself when it `expires`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn drain(
+        &self,
+        service: &str,
+        id: &str,
+        expires: Option<&str>,
+        wait: bool,
+    ) -> Result<Value, ClientError> {
+        let path = format!("{}/drain", instance_path(service, id));
+        let body = expires.map(|expires| serde_json::json!({ "expires": expires }));
+        if wait {
+            self.waiting(TTL_MAX, Method::POST, &format!("{path}?wait=true"), body.as_ref()).await
+        } else {
+            Ok(self.request(Method::POST, &path, body.as_ref(), &[]).await?.body)
+        }
     }
 
     /// Changes `state`, `weight`, `tags` or `meta` of an instance and returns it.
@@ -259,6 +319,15 @@ impl Client {
     /// As [`Client::request`].
     pub async fn deregister_all(&self, service: &str) -> Result<Value, ClientError> {
         self.bodyless(Method::DELETE, &service_path(service)).await
+    }
+
+    /// Deregisters every instance of every service below a group and returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn deregister_under(&self, group: &str) -> Result<Value, ClientError> {
+        let query = query(&[("under", Some(group.into()))], Page::default());
+        self.bodyless(Method::DELETE, &format!("/v1/services{query}")).await
     }
 
     /// Renews an instance's own lease and returns it: `{"lease": {…}}`.

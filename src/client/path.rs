@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use hyper::Method;
+
 use super::Page;
 
 /// Text as one segment of a path or one value of a query: everything but RFC 3986's unreserved characters is encoded.
@@ -25,6 +27,14 @@ pub(super) fn service_path(service: &str) -> String {
 
 pub(super) fn instance_path(service: &str, id: &str) -> String {
     format!("{}/instances/{}", service_path(service), encode(id))
+}
+
+/// How an instance is registered: under an id, or under one that the server chooses.
+pub(super) fn registration_path(service: &str, id: Option<&str>) -> (Method, String) {
+    match id {
+        Some(id) => (Method::PUT, instance_path(service, id)),
+        None => (Method::POST, format!("{}/instances", service_path(service))),
+    }
 }
 
 /// The query of the pairs that have a value and of the page, with its `?`; empty when there is nothing to say.

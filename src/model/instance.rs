@@ -155,6 +155,25 @@ impl Meta {
     }
 }
 
+/// Where one process listens: nobody else can, unless both know of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Its port, not 0.
+    pub port: u16,
+    /// What it speaks there.
+    pub protocol: Transport,
+}
+
+impl Place {
+    /// Whether two places have an address, the port and the protocol in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let meets = |address| other.addresses.iter().any(|theirs| theirs == address);
+        (self.port, self.protocol) == (other.port, other.protocol) && self.addresses.iter().any(meets)
+    }
+}
+
 /// What an instance said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
@@ -197,6 +216,16 @@ impl Registration {
             && self.port == other.port
             && self.protocol == other.protocol
             && self.checks == other.checks
+    }
+
+    /// Where it listens.
+    pub fn place(&self) -> Place {
+        Place { addresses: self.addresses, port: self.port, protocol: self.protocol }
+    }
+
+    /// Whether only one of the two can be real: they claim the same place, and neither says that it is shared.
+    pub fn displaces(&self, other: &Self) -> bool {
+        !self.shared_address && !other.shared_address && self.place().overlaps(&other.place())
     }
 
     /// The port of a name.
@@ -301,6 +330,8 @@ pub struct Instance {
     pub lease: Option<InstanceLease>,
     /// What an operator wants of it.
     pub state: State,
+    /// When it goes back to `up` by itself.
+    pub state_until: Option<Timestamp>,
     /// What each check thinks of it, in the order of the checks.
     pub checks: Box<[CheckState]>,
     /// When its health last turned.

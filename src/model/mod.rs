@@ -18,8 +18,8 @@ pub use check::{
 };
 pub use duration::{Duration, DurationError, Ttl};
 pub use instance::{
-    Addresses, CheckState, Health, INSTANCE_LIMITS, Instance, InstanceLimits, Meta, MetaError, Registration, State,
-    Transport, Withheld,
+    Addresses, CheckState, Health, INSTANCE_LIMITS, Instance, InstanceLimits, Meta, MetaError, Place, Registration,
+    State, Transport, Withheld,
 };
 pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};

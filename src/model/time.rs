@@ -26,6 +26,16 @@ impl Timestamp {
         self.0
     }
 
+    /// From this time to a later one; nothing to an earlier one.
+    pub const fn until(self, later: Self) -> StdDuration {
+        StdDuration::from_millis(later.0.saturating_sub(self.0))
+    }
+
+    /// This time less `span`.
+    pub fn before(self, span: StdDuration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// This time and `span` more.
     pub fn after(self, span: StdDuration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))

@@ -75,6 +75,12 @@ pub enum Cause {
     Expired,
     /// Its lease was revoked.
     Revoked,
+    /// Another instance registered where it was.
+    Superseded,
+    /// It was critical for longer than it asked to be kept.
+    Evicted,
+    /// The time of its state was over, and it is up again.
+    Lifted,
 }
 
 impl Cause {
@@ -88,6 +94,9 @@ impl Cause {
             Self::Deregistered => "deregistered",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Superseded => "superseded",
+            Self::Evicted => "evicted",
+            Self::Lifted => "lifted",
         }
     }
 }

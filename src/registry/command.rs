@@ -42,6 +42,19 @@ pub enum Command {
     },
     /// End a lease now; every instance on it leaves.
     Revoke(LeaseId),
+    /// Renew a lease. It moves a deadline and has no revision; alone it is better asked of the store directly.
+    Renew(Renewal),
+    /// All of these, in this order, at one revision, or none. A batch is none of them.
+    Batch(Vec<Command>),
+}
+
+/// Which lease is renewed.
+#[derive(Debug, Clone)]
+pub enum Renewal {
+    /// The one of this id.
+    Lease(LeaseId),
+    /// An instance's own.
+    Own(ServiceName, InstanceId),
 }
 
 /// A registration and how to make it.
@@ -112,12 +125,25 @@ pub struct Amendment {
     pub precondition: Precondition,
     /// What an operator wants of it.
     pub state: Option<State>,
+    /// For how long the state holds; counts only with a state that is not `up`.
+    pub expiry: Expiry,
     /// Its weight.
     pub weight: Option<u16>,
     /// Its tags, all of them, sorted and distinct.
     pub tags: Option<Box<[Label]>>,
     /// Its metadata, all of it.
     pub meta: Option<Meta>,
+}
+
+/// For how long a state holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// As was said when the instance went into it.
+    Kept,
+    /// Until somebody changes it.
+    Never,
+    /// For so long from now; then the instance is up again.
+    After(Duration),
 }
 
 /// Which instances are meant.
@@ -173,6 +199,10 @@ pub enum Outcome {
     Granted(Lease),
     /// The lease is revoked; this many instances left.
     Revoked(usize),
+    /// The lease is renewed.
+    Renewed(Lease),
+    /// What became of each command of a batch.
+    Batch(Vec<Outcome>),
 }
 
 /// Why a command was not carried out. Nothing has changed.
@@ -203,6 +233,22 @@ pub enum Refusal {
         /// The one that is registered.
         current: u64,
     },
+    /// Another instance has registered where this one was, and this one comes again as it was.
+    Superseded {
+        /// The other.
+        by: InstanceId,
+        /// The generation of this one that was superseded.
+        generation: Option<u64>,
+    },
+    /// The instance has no lease of its own to renew; perhaps it is on one that others may share.
+    NoOwnLease(Option<LeaseId>),
+    /// A command of a batch is refused.
+    InBatch {
+        /// Which, counted from 0.
+        position: usize,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
     /// The service has as many instances as one may have.
     ServiceFull(usize),
     /// The registry has as many instances as it may have.
@@ -224,6 +270,9 @@ impl fmt::Display for Refusal {
             Self::Precondition { current: None } => f.write_str("the instance does not exist"),
             Self::Precondition { current: Some(current) } => write!(f, "the instance is at revision {current}"),
             Self::StaleGeneration { current } => write!(f, "generation {current} is registered already"),
+            Self::Superseded { by, .. } => write!(f, "instance {by} has registered at this address and port since"),
+            Self::NoOwnLease(_) => f.write_str("the instance has no lease of its own"),
+            Self::InBatch { position, refusal } => write!(f, "operation {position}: {refusal}"),
             Self::ServiceFull(max) => write!(f, "the service has {max} instances, which is the most that one may have"),
             Self::RegistryFull(max) => write!(f, "the registry has {max} instances, which is the most it may have"),
             Self::SettingsFull(max) => write!(f, "{max} services have settings, which is the most that may"),

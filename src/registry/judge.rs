@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::change::{Cause, Change};
-use super::command::{Amendment, IdChoice, Observation, Outcome, Precondition, Refusal, Register, Scope};
+use super::command::{Amendment, Expiry, IdChoice, Observation, Outcome, Precondition, Refusal, Register, Scope};
 use super::conflict;
 use super::limits::Limits;
 use super::state::Registry;
@@ -64,6 +64,7 @@ impl Registry {
         let id = register.id.id();
         let before = self.instance(service, id.as_str());
         check_precondition(register.precondition, before)?;
+        let rivals = self.rivals(service, id, registration);
         if let Some(before) = before {
             if matches!(register.id, IdChoice::Chosen(_)) {
                 return Err(Refusal::Precondition { current: Some(before.revision) });
@@ -78,11 +79,12 @@ impl Registry {
                 return Ok(Judgement { changes: Vec::new(), outcome });
             }
         } else {
+            self.check_not_superseded(service, id, registration, rivals.first())?;
             let siblings = self.service(service).map_or(0, |service| service.instances().len());
-            if siblings >= limits.instances_per_service {
+            if siblings - rivals.len() >= limits.instances_per_service {
                 return Err(Refusal::ServiceFull(limits.instances_per_service));
             }
-            if self.instances() >= limits.instances {
+            if self.instances() - rivals.len() >= limits.instances {
                 return Err(Refusal::RegistryFull(limits.instances));
             }
         }
@@ -96,6 +98,7 @@ impl Registry {
             amended_from: None,
             lease,
             state: State::Up,
+            state_until: None,
             checks: fresh_checks(registration, now),
             health_since: now,
             registered_at: now,
@@ -104,6 +107,7 @@ impl Registry {
         };
         if let Some(before) = before {
             instance.state = before.state;
+            instance.state_until = before.state_until;
             instance.registered_at = before.registered_at;
             if before.registered_as() == registration {
                 instance.registration = before.registration.clone();
@@ -117,22 +121,53 @@ impl Registry {
         }
         let instance = Arc::new(instance);
         let cause = if before.is_some() { Cause::Replaced } else { Cause::Registered };
-        Ok(Judgement {
-            outcome: Outcome::Registered { created: before.is_none(), instance: instance.clone() },
-            changes: vec![Change::Put { instance, cause }],
-        })
+        let outcome = Outcome::Registered { created: before.is_none(), instance: instance.clone() };
+        let ghosts = rivals.into_iter().map(|ghost| Change::Gone { instance: ghost, cause: Cause::Superseded });
+        Ok(Judgement { outcome, changes: ghosts.chain([Change::Put { instance, cause }]).collect() })
+    }
+
+    /// The other instances of a service that cannot be real together with this one.
+    fn rivals(&self, service: &ServiceName, id: &InstanceId, registration: &Registration) -> Vec<Arc<Instance>> {
+        let others = self.service(service).map_or(&[][..], |service| service.instances());
+        let is_rival = |other: &&Arc<Instance>| other.id != *id && registration.displaces(&other.registration);
+        others.iter().filter(is_rival).cloned().collect()
+    }
+
+    /// Whether an instance that lost its place may take it back: not while the other is there, unless it is a newer
+    /// start. Two that renew side by side would otherwise push each other out for ever.
+    fn check_not_superseded(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        registration: &Registration,
+        rival: Option<&Arc<Instance>>,
+    ) -> Result<(), Refusal> {
+        let (Some(rival), Some(gone)) = (rival, self.service(service).and_then(|service| service.superseded(id)))
+        else {
+            return Ok(());
+        };
+        if registration.generation > gone.generation || !registration.place().overlaps(&gone.place) {
+            return Ok(());
+        }
+        Err(Refusal::Superseded { by: rival.id.clone(), generation: gone.generation })
     }
 
     /// Judges a change of what may be changed without registering again.
     ///
     /// # Errors
     /// [`Refusal::NoInstance`], [`Refusal::Precondition`], [`Refusal::NameTaken`], [`Refusal::NameTooLong`].
-    pub fn judge_amend(&self, amendment: &Amendment, limits: &Limits) -> Result<Judgement, Refusal> {
-        let Amendment { service, id, state, weight, tags, meta, precondition } = amendment;
+    pub fn judge_amend(&self, amendment: &Amendment, limits: &Limits, now: Timestamp) -> Result<Judgement, Refusal> {
+        let Amendment { service, id, state, expiry, weight, tags, meta, precondition } = amendment;
         let before = self.instance(service, id.as_str()).ok_or(Refusal::NoInstance)?;
         check_precondition(*precondition, Some(before))?;
         let mut after = Instance::clone(before);
         after.state = state.unwrap_or(after.state);
+        after.state_until = match expiry {
+            _ if after.state == State::Up => None,
+            Expiry::Kept if after.state == before.state => before.state_until,
+            Expiry::Kept | Expiry::Never => None,
+            Expiry::After(span) => Some(now.after(span.std())),
+        };
         after.registration.weight = weight.unwrap_or(after.registration.weight);
         if let Some(tags) = tags {
             conflict::check_lengths(limits, service, tags.iter())?;
@@ -204,6 +239,20 @@ impl Registry {
         let change = || Change::Configured { service: service.clone(), settings: settings.cloned().map(Arc::new) };
         let changes = if before.map(AsRef::as_ref) == settings { Vec::new() } else { vec![change()] };
         Ok(Judgement { changes, outcome })
+    }
+
+    /// What the end of a state's time changes.
+    pub fn judge_lift(&self, service: &ServiceName, id: &InstanceId) -> Option<Change> {
+        let before = self.instance(service, id.as_str()).filter(|instance| instance.state_until.is_some())?;
+        let revision = self.next_revision();
+        let after = Instance { state: State::Up, state_until: None, revision, ..Instance::clone(before) };
+        Some(Change::Put { instance: Arc::new(after), cause: Cause::Lifted })
+    }
+
+    /// What the end of an instance's patience changes.
+    pub fn judge_evict(&self, service: &ServiceName, id: &InstanceId) -> Option<Change> {
+        let instance = self.instance(service, id.as_str())?.clone();
+        Some(Change::Gone { instance, cause: Cause::Evicted })
     }
 
     /// Judges a check's opinion. A late, repeated or unknown one changes nothing: the instance has moved on.

@@ -17,8 +17,9 @@ mod state;
 
 pub use change::{Batch, Cause, Change};
 pub use command::{
-    Amendment, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Scope,
+    Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Renewal,
+    Scope,
 };
 pub use judge::Judgement;
 pub use limits::{Limits, Reserved};
-pub use state::{Registry, Remains, Service};
+pub use state::{Registry, Remains, Service, Superseded};

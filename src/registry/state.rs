@@ -3,14 +3,31 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 
 use super::change::{Batch, Cause, Change};
-use crate::model::{Instance, InstanceId, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
+use crate::model::{
+    Health, Instance, InstanceId, Place, Registration, Revision, ServiceName, ServiceSettings, Timestamp, Transport,
+};
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Instances of one service that are remembered as lapsed.
 const LAPSED_MAX: usize = 1_000;
+/// Instances of one service that are remembered as superseded.
+const SUPERSEDED_MAX: usize = 1_000;
+
+/// An instance that is gone because another registered where it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superseded {
+    /// Its id.
+    pub id: InstanceId,
+    /// Where it was.
+    pub place: Place,
+    /// Which start of it that was.
+    pub generation: Option<u64>,
+}
 
 /// A service: its instances now, and which of its names are remembered.
 #[derive(Debug, Clone)]
@@ -23,6 +40,8 @@ pub struct Service {
     left: [Option<Timestamp>; 2],
     /// Instances that are gone because their own lease ended, latest last; at most [`LAPSED_MAX`].
     lapsed: Vec<InstanceId>,
+    /// Instances whose place another has taken, latest last; at most [`SUPERSEDED_MAX`].
+    superseded: Vec<Superseded>,
     settings: Option<Arc<ServiceSettings>>,
     /// The last change that touched it.
     revision: Revision,
@@ -36,6 +55,7 @@ impl Service {
             answered: 0,
             left: [None; 2],
             lapsed: Vec::new(),
+            superseded: Vec::new(),
             settings: None,
             revision: Revision::default(),
         }
@@ -96,9 +116,19 @@ impl Service {
         self.lapsed.contains(id)
     }
 
+    /// An instance that was here last and lost its place to another. Known for as long as the name is.
+    pub fn superseded(&self, id: &InstanceId) -> Option<&Superseded> {
+        self.superseded.iter().find(|gone| gone.id == *id)
+    }
+
     /// What is known besides the instances.
     pub fn remains(&self) -> Remains {
-        Remains { left: self.left, lapsed: self.lapsed.clone(), settings: self.settings.clone() }
+        Remains {
+            left: self.left,
+            lapsed: self.lapsed.clone(),
+            superseded: self.superseded.clone(),
+            settings: self.settings.clone(),
+        }
     }
 
     fn position(&self, id: &str) -> Result<usize, usize> {
@@ -115,6 +145,7 @@ impl Service {
     fn put(&mut self, instance: Arc<Instance>, at: Timestamp) {
         let transport = instance.registration.protocol;
         self.lapsed.retain(|id| *id != instance.id);
+        self.superseded.retain(|gone| gone.id != instance.id);
         self.answered += usize::from(instance.answered());
         match self.position(instance.id.as_str()) {
             Ok(position) => {
@@ -169,6 +200,14 @@ impl Service {
             }
             self.lapsed.push(before.id.clone());
         }
+        if cause == Cause::Superseded {
+            if self.superseded.len() == SUPERSEDED_MAX {
+                self.superseded.remove(0);
+            }
+            let Registration { generation, .. } = before.registration;
+            let (id, place) = (before.id.clone(), before.registration.place());
+            self.superseded.push(Superseded { id, place, generation });
+        }
         self.answered -= usize::from(before.answered());
     }
 }
@@ -180,6 +219,8 @@ pub struct Remains {
     pub left: [Option<Timestamp>; 2],
     /// Instances that are gone because their own lease ended, latest last.
     pub lapsed: Vec<InstanceId>,
+    /// Instances whose place another has taken, latest last.
+    pub superseded: Vec<Superseded>,
     /// What holds for the service as a whole, when that was set.
     pub settings: Option<Arc<ServiceSettings>>,
 }
@@ -216,13 +257,15 @@ impl Registry {
         services: impl IntoIterator<Item = (ServiceName, Vec<Arc<Instance>>, Remains)>,
     ) -> Self {
         let mut registry = Self::starting_at(revision);
-        for (name, instances, Remains { left, lapsed, settings }) in services {
+        for (name, instances, Remains { left, lapsed, superseded, settings }) in services {
             debug_assert!(instances.is_sorted_by(|a, b| a.id < b.id), "sorted by id, each once");
             let answered = instances.iter().filter(|instance| instance.answered()).count();
             registry.instances += instances.len();
             registry.answered += answered;
             registry.configured += usize::from(settings.is_some());
-            let service = Service { name: name.clone(), instances, answered, left, lapsed, settings, revision };
+            let name_kept = name.clone();
+            let service =
+                Service { name: name_kept, instances, answered, left, lapsed, superseded, settings, revision };
             registry.services.insert(name, Arc::new(service));
         }
         registry
@@ -241,6 +284,15 @@ impl Registry {
     /// How many instances are in answers.
     pub fn answered(&self) -> usize {
         self.answered
+    }
+
+    /// How many instances have been critical for a day: most likely nobody misses them. Looks at services that have any
+    /// withheld.
+    pub fn critical_for_a_day(&self, now: Timestamp) -> usize {
+        let since = now.before(DAY);
+        let doubtful = self.services.values().filter(|service| service.answered < service.instances.len());
+        let is_long = |i: &&Arc<Instance>| i.health() == Health::Critical && i.health_since <= since;
+        doubtful.map(|service| service.instances.iter().filter(is_long).count()).sum()
     }
 
     /// How many services there are, with those whose name is only remembered.
@@ -298,6 +350,13 @@ impl Registry {
         self.revision = batch.revision;
     }
 
+    /// Shows what a batch would lead to, still at the revision before it: the next command belongs to it too.
+    pub fn foresee(&mut self, batch: &Batch) {
+        let revision = self.revision;
+        self.apply(batch);
+        self.revision = revision;
+    }
+
     /// Applies changes that concern one service.
     fn apply_to_service(&mut self, changes: &[Change], batch: &Batch) {
         let name = changes[0].service();
@@ -327,6 +386,7 @@ impl Registry {
         self.configured = self.configured + usize::from(service.settings.is_some()) - configured;
         if !service.is_named() {
             service.lapsed.clear();
+            service.superseded.clear();
             if service.settings.is_none() {
                 self.services.remove(name);
             }

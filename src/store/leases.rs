@@ -11,6 +11,14 @@ use crate::registry::Change;
 
 type Member = (ServiceName, InstanceId);
 
+/// What a decision does to leases, besides what changes of instances do.
+#[derive(Debug)]
+pub(super) enum LeaseEdit {
+    Grant(LeaseId, Duration),
+    Renew(LeaseId),
+    End(LeaseId),
+}
+
 #[derive(Debug)]
 struct Held {
     ttl: Duration,

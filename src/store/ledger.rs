@@ -4,6 +4,7 @@
 //! kept, so that commands of one group see each other before the group is on disk, and are as if never asked when it
 //! cannot be.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
@@ -11,10 +12,14 @@ use tokio::time::Instant;
 
 use super::clock::Moment;
 use super::deadlines::Deadlines;
-use super::leases::Leases;
+use super::draft::Draft;
+use super::leases::{LeaseEdit, Leases};
+use super::waits::Waits;
 use super::{Committed, Settings};
-use crate::model::{Duration, InstanceLease, Lease, LeaseId, ServiceName, Transport};
-use crate::registry::{Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry};
+use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
+use crate::registry::{
+    Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
+};
 
 /// Lapsed leases whose instances leave in one batch. More wait for the next, which follows at once.
 const LAPSED_PER_BATCH: usize = 512;
@@ -29,16 +34,10 @@ pub(super) struct Decision {
 }
 
 #[derive(Debug)]
-enum LeaseEdit {
-    Grant(LeaseId, Duration),
-    Renew(LeaseId),
-    End(LeaseId),
-}
-
-#[derive(Debug)]
 pub(super) struct Ledger {
     registry: Registry,
     leases: Leases,
+    waits: Waits,
     /// Names without instances, and when they are forgotten.
     memory: Deadlines<(ServiceName, Transport)>,
     /// What the memory was before what has happened since the last [`Self::keep`].
@@ -47,15 +46,22 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// The books of a registry: every lease starts a full term, and names are remembered for what is left of the time.
+    /// The books of a registry: every lease and the patience with every critical instance start a full term; states end
+    /// and names are forgotten when what is left of their time has passed.
     pub(super) fn restored(
         settings: Settings,
         registry: Registry,
         leases: impl IntoIterator<Item = (LeaseId, Duration)>,
         now: Moment,
     ) -> Self {
-        let mut ledger =
-            Self { registry, leases: Leases::new(), memory: Deadlines::new(), memory_before: Vec::new(), settings };
+        let mut ledger = Self {
+            registry,
+            leases: Leases::new(),
+            waits: Waits::new(),
+            memory: Deadlines::new(),
+            memory_before: Vec::new(),
+            settings,
+        };
         for (id, ttl) in leases {
             ledger.leases.grant(id, ttl, now);
         }
@@ -66,6 +72,7 @@ impl Ledger {
                     ledger.leases.grant(lease.id, lease.ttl, now);
                 }
                 ledger.leases.enrol(instance);
+                ledger.waits.enrol(instance, now);
             }
             for transport in Transport::ALL {
                 if let Some(left) = service.left(transport) {
@@ -82,6 +89,7 @@ impl Ledger {
     /// What has happened stays.
     pub(super) fn keep(&mut self) {
         self.leases.keep();
+        self.waits.keep();
         self.memory_before.clear();
     }
 
@@ -89,6 +97,7 @@ impl Ledger {
     pub(super) fn undo(&mut self, registry: Registry) {
         self.registry = registry;
         self.leases.undo();
+        self.waits.undo();
         for (key, before) in std::mem::take(&mut self.memory_before).into_iter().rev() {
             match before {
                 Some(deadline) => self.memory.set(key, deadline),
@@ -119,10 +128,10 @@ impl Ledger {
         self.leases.renew(id, now)
     }
 
-    fn fresh_lease(&self) -> LeaseId {
+    fn fresh_lease(draft: &Draft<'_>) -> LeaseId {
         loop {
             let id = LeaseId::new(rand::random());
-            if !self.leases.contains(id) {
+            if !draft.knows(id) {
                 return id;
             }
         }
@@ -133,23 +142,60 @@ impl Ledger {
     /// # Errors
     /// Why it may not.
     pub(super) fn decide(&self, command: &Command, now: Moment) -> Result<Decision, Refusal> {
+        let mut draft = Draft::new(&self.registry, &self.leases);
         match command {
-            Command::Register(register) => self.decide_register(register, now),
-            Command::Amend(amendment) => {
-                self.registry.judge_amend(amendment, &self.settings.limits).map(|j| self.decided(j, now))
-            }
+            Command::Batch(commands) => self.decide_batch(&mut draft, commands, now),
+            command => self.decide_in(&draft, command, now),
+        }
+    }
+
+    /// Decides the commands of a batch one after the other, each on what those before it lead to.
+    fn decide_batch(&self, draft: &mut Draft<'_>, commands: &[Command], now: Moment) -> Result<Decision, Refusal> {
+        let (mut changes, mut leases, mut outcomes) = (Vec::new(), Vec::new(), Vec::with_capacity(commands.len()));
+        for (position, command) in commands.iter().enumerate() {
+            let decision = self.decide_in(draft, command, now);
+            let decision = decision.map_err(|refusal| Refusal::InBatch { position, refusal: Box::new(refusal) })?;
+            draft.go_on(decision.batch.as_deref(), &decision.leases);
+            changes.extend(decision.batch.into_iter().flat_map(|batch| batch.changes.clone()));
+            leases.extend(decision.leases);
+            outcomes.push(decision.outcome);
+        }
+        let decision = self.decided(Judgement { changes, outcome: Outcome::Batch(outcomes) }, now);
+        Ok(Decision { leases, ..decision })
+    }
+
+    /// What one command would change of a draft.
+    fn decide_in(&self, draft: &Draft<'_>, command: &Command, now: Moment) -> Result<Decision, Refusal> {
+        let (registry, limits) = (&draft.registry, &self.settings.limits);
+        let decided = |judgement| self.decided(judgement, now);
+        match command {
+            Command::Register(register) => self.decide_register(draft, register, now),
+            Command::Amend(amendment) => registry.judge_amend(amendment, limits, now.wall).map(decided),
             Command::Deregister { service, id, precondition } => {
-                self.registry.judge_deregister(service, id, *precondition).map(|j| self.decided(j, now))
+                registry.judge_deregister(service, id, *precondition).map(decided)
             }
-            Command::DeregisterAll(scope) => Ok(self.decided(self.registry.judge_deregister_all(scope), now)),
-            Command::Configure { service, settings } => self
-                .registry
-                .judge_configure(service, settings.as_ref(), &self.settings.limits)
-                .map(|judgement| self.decided(judgement, now)),
-            Command::Observe(observation) => Ok(self.decided(self.registry.judge_observe(observation), now)),
+            Command::DeregisterAll(scope) => Ok(decided(registry.judge_deregister_all(scope))),
+            Command::Configure { service, settings } => {
+                registry.judge_configure(service, settings.as_ref(), limits).map(decided)
+            }
+            Command::Observe(observation) => Ok(decided(registry.judge_observe(observation))),
+            Command::Batch(commands) => self.decide_batch(&mut Draft::new(registry, &self.leases), commands, now),
+            Command::Renew(renewal) => {
+                let id = match renewal {
+                    Renewal::Lease(id) => *id,
+                    Renewal::Own(service, id) => {
+                        let lease = registry.instance(service, id.as_str()).ok_or(Refusal::NoInstance)?.lease;
+                        let own = lease.filter(|lease| lease.own);
+                        own.ok_or(Refusal::NoOwnLease(lease.map(|lease| lease.id)))?.id
+                    }
+                };
+                let ttl = draft.lease(id, now).ok_or(Refusal::LeaseGone(id))?;
+                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                Ok(Decision { batch: None, leases: vec![LeaseEdit::Renew(id)], outcome: Outcome::Renewed(lease) })
+            }
             Command::Grant { ttl } => {
-                self.check_room_for_lease()?;
-                let (id, ttl) = (self.fresh_lease(), *ttl);
+                self.check_room_for_lease(draft)?;
+                let (id, ttl) = (Self::fresh_lease(draft), *ttl);
                 let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
                 let leases = vec![LeaseEdit::Grant(id, ttl)];
                 Ok(Decision { batch: None, leases, outcome: Outcome::Granted(lease) })
@@ -165,46 +211,39 @@ impl Ledger {
         }
     }
 
-    fn check_room_for_lease(&self) -> Result<(), Refusal> {
+    fn check_room_for_lease(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
         let max = self.settings.limits.leases;
-        if self.leases.len() < max { Ok(()) } else { Err(Refusal::LeasesFull(max)) }
+        if draft.leases() < max { Ok(()) } else { Err(Refusal::LeasesFull(max)) }
     }
 
-    fn decide_register(&self, register: &Register, now: Moment) -> Result<Decision, Refusal> {
-        let before = self.registry.instance(&register.service, register.id.id().as_str());
+    fn decide_register(&self, draft: &Draft<'_>, register: &Register, now: Moment) -> Result<Decision, Refusal> {
+        let before = draft.registry.instance(&register.service, register.id.id().as_str());
         let own = before.and_then(|instance| instance.lease).filter(|lease| lease.own);
         let (lease, edit) = match register.lease {
             LeaseWish::None => (None, None),
-            LeaseWish::Own(ttl) => match own.filter(|own| own.ttl == ttl && self.leases.get(own.id, now).is_some()) {
+            LeaseWish::Own(ttl) => match own.filter(|own| own.ttl == ttl && draft.lease(own.id, now).is_some()) {
                 Some(own) => (Some(own), Some(LeaseEdit::Renew(own.id))),
                 None => {
-                    self.check_room_for_lease()?;
-                    let id = self.fresh_lease();
+                    self.check_room_for_lease(draft)?;
+                    let id = Self::fresh_lease(draft);
                     (Some(InstanceLease { id, ttl, own: true }), Some(LeaseEdit::Grant(id, ttl)))
                 }
             },
             LeaseWish::Join(id) => {
-                let lease = self.leases.get(id, now).ok_or(Refusal::LeaseGone(id))?;
+                let ttl = draft.lease(id, now).ok_or(Refusal::LeaseGone(id))?;
                 // An instance that names its own lease keeps it as its own.
                 let own = own.is_some_and(|own| own.id == id);
                 // Its end with the other would leave this one listed without any.
-                if !own && self.is_own(id) {
+                if !own && draft.is_own(id) {
                     return Err(Refusal::LeaseNotShared(id));
                 }
-                (Some(InstanceLease { id, ttl: lease.ttl, own }), None)
+                (Some(InstanceLease { id, ttl, own }), None)
             }
         };
-        let judgement = self.registry.judge_register(register, lease, &self.settings.limits, now.wall)?;
+        let judgement = draft.registry.judge_register(register, lease, &self.settings.limits, now.wall)?;
         let mut decision = self.decided(judgement, now);
         decision.leases.extend(edit);
         Ok(decision)
-    }
-
-    /// Whether a lease was granted for one instance alone, which is then the only one on it.
-    fn is_own(&self, lease: LeaseId) -> bool {
-        let owner = self.leases.members(lease).next();
-        let owner = owner.and_then(|(service, id)| self.registry.instance(service, id.as_str()));
-        owner.and_then(|owner| owner.lease).is_some_and(|lease| lease.own)
     }
 
     fn departures(&self, lease: LeaseId, cause: Cause) -> Vec<Change> {
@@ -220,11 +259,21 @@ impl Ledger {
         Decision { batch, leases: Vec::new(), outcome }
     }
 
-    /// What the passing of time changes: lapsed leases, and names that nobody needs to remember.
+    /// What the passing of time changes: lapsed leases, instances critical for too long, states that are over, and names
+    /// that nobody needs to remember.
     pub(super) fn decide_due(&self, now: Moment) -> Option<Decision> {
         let lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
         let mut changes: Vec<Change> =
             lapsed.iter().flat_map(|lease| self.departures(*lease, Cause::Expired)).collect();
+        let leave: HashSet<(ServiceName, InstanceId)> =
+            lapsed.iter().flat_map(|lease| self.leases.members(*lease)).cloned().collect();
+        let evicted = self.waits.to_evict(now.instant, LAPSED_PER_BATCH);
+        let lifted = self.waits.to_lift(now.instant, LAPSED_PER_BATCH);
+        // Nobody leaves twice in one batch, and nobody who leaves comes back up.
+        let evicted: Vec<_> = evicted.into_iter().filter(|key| !leave.contains(key)).collect();
+        let lifted = lifted.into_iter().filter(|key| !leave.contains(key) && !evicted.contains(key));
+        changes.extend(evicted.iter().filter_map(|(service, id)| self.registry.judge_evict(service, id)));
+        changes.extend(lifted.filter_map(|(service, id)| self.registry.judge_lift(&service, &id)));
         let forgotten = self.memory.passed(now.instant, LAPSED_PER_BATCH);
         changes.extend(forgotten.into_iter().map(|(service, transport)| Change::Forgotten { service, transport }));
         if lapsed.is_empty() && changes.is_empty() {
@@ -238,7 +287,8 @@ impl Ledger {
 
     /// When [`Self::decide_due`] will next have something to say.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.leases.next_deadline().into_iter().chain(self.memory.next()).min()
+        let deadlines = [self.leases.next_deadline(), self.waits.next_deadline(), self.memory.next()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Carries a decision out.
@@ -251,14 +301,20 @@ impl Ledger {
             }
         }
         if let Some(batch) = &decision.batch {
+            // What the batch has made of an instance so far, which the registry shows only once it is whole.
+            let mut so_far: HashMap<(&ServiceName, &InstanceId), Option<&Arc<Instance>>> = HashMap::new();
             for change in &batch.changes {
-                let before = match change {
-                    Change::Put { instance, .. } | Change::Gone { instance, .. } => {
-                        self.registry.instance(&instance.service, instance.id.as_str())
-                    }
-                    Change::Configured { .. } | Change::Forgotten { .. } => None,
+                let (instance, after) = match change {
+                    Change::Put { instance, .. } => (instance, Some(instance)),
+                    Change::Gone { instance, .. } => (instance, None),
+                    Change::Configured { .. } | Change::Forgotten { .. } => continue,
                 };
-                self.leases.follow(before.map(AsRef::as_ref), change);
+                let before = so_far.insert((&instance.service, &instance.id), after);
+                let before = before
+                    .unwrap_or_else(|| self.registry.instance(&instance.service, instance.id.as_str()))
+                    .map(AsRef::as_ref);
+                self.leases.follow(before, change);
+                self.waits.follow(before, change, now);
             }
             self.registry.apply(batch);
             for change in &batch.changes {

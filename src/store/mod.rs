@@ -11,6 +11,7 @@
 mod books;
 mod clock;
 mod deadlines;
+mod draft;
 mod embedded;
 mod group;
 mod journal;
@@ -19,6 +20,7 @@ mod ledger;
 mod local;
 mod log;
 mod memory;
+mod waits;
 mod writer;
 
 use std::fmt;

@@ -41,6 +41,11 @@ pub fn channel() -> (ViewWriter, ViewReader) {
 }
 
 impl ViewWriter {
+    /// A reader of what is written here.
+    pub fn reader(&self) -> ViewReader {
+        ViewReader(self.0.clone())
+    }
+
     /// Shows a registry to start over from: the first one, or one that no known batches lead to.
     pub fn reset(&self, registry: Registry) {
         let revision = registry.revision();

@@ -37,6 +37,7 @@ fn instance(service: &str) -> Instance {
         amended_from: None,
         lease: None,
         state: State::Up,
+        state_until: None,
         checks: Box::default(),
         health_since: Timestamp::from_millis(0),
         registered_at: Timestamp::from_millis(0),

@@ -16,6 +16,7 @@
 // What there is.
 mod browse;
 mod index;
+mod linger;
 mod name;
 mod order;
 mod publish;
@@ -43,13 +44,14 @@ use hickory_proto::rr::Name;
 use parking_lot::Mutex;
 
 pub use explain::{Explanation, Judged};
+pub use linger::Until;
 pub use publish::Publisher;
 pub use question::{Answer, Detail, ExtendedError, Question};
 pub use said::Decision;
 pub use statics::{Reloader, Statics, ZoneFileError};
 pub use text::record_text;
 
-use crate::model::{Ttl, ZoneName};
+use crate::model::{InstanceId, ServiceName, Ttl, ZoneName};
 use browse::Browse;
 use index::Index;
 use name::WireName;
@@ -119,6 +121,12 @@ impl Zone {
     /// The SOA serial now.
     pub fn serial(&self) -> u32 {
         self.serial.load(Ordering::Relaxed)
+    }
+
+    /// When no cache holds an answer with a draining instance any more; `None` when it is not draining here.
+    pub fn safe_to_stop_at(&self, service: &ServiceName, id: &InstanceId) -> Option<Until> {
+        let node = self.index.get(&name::wire_key(service.as_str()))?;
+        node.service.as_ref()?.safe_to_stop_at(id)
     }
 
     /// Whether the first full state is served. Until then every question is SERVFAIL, never a negative answer.

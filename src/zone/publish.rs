@@ -42,7 +42,9 @@ impl Publisher {
         let key = wire_key(name.as_str());
         let node = self.zone.index.get(&key);
         let before = node.as_ref().and_then(|node| node.service.as_deref());
-        let after = service.filter(|service| service.is_named()).map(|service| ServiceAnswers::new(service.clone()));
+        let after = service
+            .filter(|service| service.is_named())
+            .map(|service| ServiceAnswers::new(service.clone()).following(before, self.zone.settings.ttl));
         let changed = match (before, &after) {
             (None, None) => return,
             (Some(before), Some(after)) => !after.same_records(before),

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::kind::{Kind, Pick};
+use super::linger::{Lingering, Until};
 use super::order::Order;
-use crate::model::{Instance, ServiceName, Transport, Ttl};
+use crate::model::{Instance, InstanceId, ServiceName, Transport, Ttl};
 use crate::registry::Service;
 
 /// Answered instances that share a priority value, and the order in which they are given.
@@ -61,6 +62,8 @@ pub(super) struct ServiceAnswers {
     v6: Totals,
     /// The transport of all answered instances, when they share one.
     transport: Option<Transport>,
+    /// What caches hold for longer.
+    lingering: Lingering,
 }
 
 impl ServiceAnswers {
@@ -99,7 +102,25 @@ impl ServiceAnswers {
         let mut transports = answered.iter().map(|i| of(*i).protocol);
         let first = transports.next();
         let transport = first.filter(|first| transports.all(|other| other == *first));
-        Self { answered: answered.into(), groups: groups.into(), services, v4, v6, transport, service }
+        let lingering = Lingering::default();
+        Self { answered: answered.into(), groups: groups.into(), services, v4, v6, transport, lingering, service }
+    }
+
+    /// These answers in place of those before, of which caches may hold some.
+    pub(super) fn following(mut self, before: Option<&Self>, default: Ttl) -> Self {
+        fn lifetimes(answers: &ServiceAnswers, default: Ttl) -> impl Iterator<Item = (&Arc<Instance>, Ttl)> {
+            answers.registered().iter().map(move |instance| (instance, answers.ttl_of(instance, default)))
+        }
+        let nothing = Lingering::default();
+        let known = before.map_or(&nothing, |before| &before.lingering);
+        let given = before.into_iter().flat_map(|before| lifetimes(before, default));
+        self.lingering = known.follow(given, lifetimes(&self, default), Until::now());
+        self
+    }
+
+    /// When no cache holds an answer with a draining instance any more.
+    pub(super) fn safe_to_stop_at(&self, id: &InstanceId) -> Option<Until> {
+        self.lingering.of_drained(id.as_str())
     }
 
     pub(super) fn service(&self) -> &Service {

@@ -40,7 +40,7 @@ fn kill_under_load(server: &Server, round: usize) -> (BTreeSet<String>, BTreeSet
         let client = Client::new(&address, None).unwrap();
         for n in 0.. {
             let id = format!("r{round}c{caller}n{n}");
-            let body = json!({"address": "10.0.0.7", "port": 80, "lease_ttl": "1h"});
+            let body = json!({"address": "10.0.0.7", "port": 80, "lease_ttl": "1h", "shared_address": true});
             if client.register("web", Some(&id), &body).await.is_err() {
                 return;
             }

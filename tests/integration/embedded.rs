@@ -5,9 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, Revision, ServiceSettings, Transport, Ttl};
-use rollcall::registry::{Command, IdChoice, LeaseWish, Outcome, Precondition, Register, Registry, Scope};
-use rollcall::store::{Embedded, Followed, OpenError, Store};
+use rollcall::model::{
+    Addresses, Health, LeaseId, Meta, Registration, Revision, ServiceSettings, State, Transport, Ttl,
+};
+use rollcall::registry::{
+    Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Registry,
+    Scope,
+};
+use rollcall::store::{CommitError, Embedded, Followed, OpenError, Store};
 
 use super::support::world::store_settings;
 
@@ -41,7 +46,8 @@ fn register(service: &str, id: &str, lease: LeaseWish) -> Command {
             initial_health: Health::Unknown,
             evict_after: None,
             generation: None,
-            shared_address: false,
+            // None is to supersede another.
+            shared_address: true,
         },
         lease,
         precondition: Precondition::None,
@@ -113,6 +119,67 @@ async fn a_restart_changes_nothing_but_the_terms_of_leases() {
     assert_eq!(snapshot(&store).await.instances(), 1);
     let next = commit(&store, register("web", "i3", LeaseWish::None)).await;
     assert!(next > last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ghosts_and_what_instances_wait_for_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let alone = |id: &str, evict_after: Option<u64>| {
+        let Command::Register(mut register) = register("web", id, LeaseWish::None) else { unreachable!() };
+        register.registration.shared_address = false;
+        register.registration.evict_after = evict_after.map(rollcall::model::Duration::from_secs);
+        register.registration.port = if evict_after.is_some() { 81 } else { 80 };
+        Command::Register(register)
+    };
+    let drain = Command::Amend(Box::new(Amendment {
+        service: "web".parse().unwrap(),
+        id: "new".parse().unwrap(),
+        precondition: Precondition::None,
+        state: Some(State::Draining),
+        expiry: Expiry::After(rollcall::model::Duration::from_secs(60)),
+        weight: None,
+        tags: None,
+        meta: None,
+    }));
+    // All in one group, of which the batch is a part.
+    let batch = Command::Batch(vec![alone("old", None), alone("new", None), drain]);
+    commit(&store, batch).await;
+    let Command::Register(mut critical) = alone("sick", Some(30)) else { unreachable!() };
+    critical.registration.checks = [super::store::check("tcp")].into();
+    let sick = commit(&store, Command::Register(critical)).await;
+    let observation = Observation {
+        service: "web".parse().unwrap(),
+        id: "sick".parse().unwrap(),
+        epoch: sick,
+        check: "tcp".parse().unwrap(),
+        health: Health::Critical,
+        error: None,
+        at: rollcall::model::Timestamp::now(),
+    };
+    commit(&store, Command::Observe(Box::new(observation))).await;
+    let before = snapshot(&store).await;
+    store.close().await;
+    drop(store);
+
+    let store = open(dir.path());
+    store.serving();
+    let after = snapshot(&store).await;
+    assert_eq!(described(&after), described(&before));
+    let web = after.service(&"web".parse().unwrap()).unwrap();
+    assert!(web.superseded(&"old".parse().unwrap()).is_some());
+    assert!(web.instance("new").unwrap().state_until.is_some());
+    assert!(matches!(
+        store.commit(alone("old", None)).await.unwrap_err(),
+        CommitError::Refused(Refusal::Superseded { .. })
+    ));
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    assert_eq!(snapshot(&store).await.instances(), 2, "patience begins anew");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(snapshot(&store).await.instances(), 1);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let registry = snapshot(&store).await;
+    assert_eq!(registry.instance(&"web".parse().unwrap(), "new").unwrap().state, State::Up, "the drain is over");
 }
 
 #[tokio::test(start_paused = true)]

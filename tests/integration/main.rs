@@ -7,6 +7,7 @@ mod embedded;
 mod examples;
 mod explain;
 mod forward;
+mod ghosts;
 mod http;
 mod layers;
 mod process;

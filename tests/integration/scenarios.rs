@@ -4,6 +4,7 @@
 //! # a comment
 //! put web/i1 {"address":"10.0.0.1","port":80}       register; also patch, delete, renew; `=> 409 name-taken`
 //! put-many web/i 200 {"address":"10.0.%h.%l","port":80}   web/i1 to web/i200; %h and %l are octets of the number
+//! drain web/i1 [BODY] [safe 40s]                   also waits until it is safe to stop, which takes so long
 //! settings web {"ttl":"10s"} · unset web            what holds for the whole service
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
@@ -98,6 +99,17 @@ impl Player {
         match verb {
             "put" => self.request("PUT", &instance(), rest).await,
             "put-many" => self.put_many(word, rest).await,
+            "drain" => {
+                let Some(expected) = rest.strip_prefix("safe ") else {
+                    return self.request("POST", &format!("{}/drain", instance()), rest).await;
+                };
+                let started = tokio::time::Instant::now();
+                self.request("POST", &format!("{}/drain?wait=true", instance()), "").await;
+                let expected: rollcall::model::Duration = expected.parse().unwrap();
+                // Rounded: each `advance` takes a millisecond more.
+                let elapsed = started.elapsed() + std::time::Duration::from_millis(500);
+                assert_eq!(elapsed.as_secs(), expected.std().as_secs());
+            }
             "settings" => self.request("PUT", &format!("/v1/services/{word}/settings"), rest).await,
             "unset" => self.request("DELETE", &format!("/v1/services/{word}/settings"), rest).await,
             "patch" => self.request("PATCH", &instance(), rest).await,

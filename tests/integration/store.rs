@@ -9,14 +9,14 @@ use rollcall::model::{
 };
 use rollcall::model::{Instance, Timestamp};
 use rollcall::registry::{
-    Amendment, Cause, Change, Command, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register,
-    Registry, Scope,
+    Amendment, Cause, Change, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal,
+    Register, Registry, Scope,
 };
 use rollcall::store::{CommitError, Committed, Embedded, Followed, Memory, Settings, Store, Watch};
 
 use super::support::world::store_settings;
 
-fn engines() -> Vec<Arc<dyn Store>> {
+pub(crate) fn engines() -> Vec<Arc<dyn Store>> {
     engines_with(&store_settings())
 }
 
@@ -27,15 +27,15 @@ fn engines_with(settings: &Settings) -> Vec<Arc<dyn Store>> {
     vec![Arc::new(Memory::new(settings.clone())), Arc::new(embedded)]
 }
 
-fn service(name: &str) -> ServiceName {
+pub(crate) fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-fn id(id: &str) -> InstanceId {
+pub(crate) fn id(id: &str) -> InstanceId {
     id.parse().unwrap()
 }
 
-fn registration(last: u8) -> Registration {
+pub(crate) fn registration(last: u8) -> Registration {
     Registration {
         addresses: Addresses::new([[10, 0, 0, last].into()]).unwrap(),
         port: 80,
@@ -51,7 +51,7 @@ fn registration(last: u8) -> Registration {
         initial_health: Health::Unknown,
         evict_after: None,
         generation: None,
-        shared_address: false,
+        shared_address: true,
     }
 }
 
@@ -65,6 +65,7 @@ pub(crate) fn instance(name: &str, instance: &str) -> Instance {
         amended_from: None,
         lease: None,
         state: State::Up,
+        state_until: None,
         checks: Box::default(),
         health_since: at,
         registered_at: at,
@@ -73,7 +74,7 @@ pub(crate) fn instance(name: &str, instance: &str) -> Instance {
     }
 }
 
-fn check(name: &str) -> rollcall::model::CheckSpec {
+pub(crate) fn check(name: &str) -> rollcall::model::CheckSpec {
     rollcall::model::CheckSpec {
         name: name.parse().unwrap(),
         kind: rollcall::model::CheckKind::Tcp,
@@ -85,7 +86,7 @@ fn check(name: &str) -> rollcall::model::CheckSpec {
     }
 }
 
-fn register(name: &str, instance: &str, registration: Registration, lease: LeaseWish) -> Command {
+pub(crate) fn register(name: &str, instance: &str, registration: Registration, lease: LeaseWish) -> Command {
     Command::Register(Box::new(Register {
         service: service(name),
         id: IdChoice::Given(id(instance)),
@@ -99,7 +100,7 @@ async fn put(store: &dyn Store, name: &str, instance: &str) -> Committed {
     store.commit(register(name, instance, registration(1), LeaseWish::None)).await.unwrap()
 }
 
-async fn refusal(store: &dyn Store, command: Command) -> Refusal {
+pub(crate) async fn refusal(store: &dyn Store, command: Command) -> Refusal {
     match store.commit(command).await {
         Err(CommitError::Refused(refusal)) => refusal,
         other => panic!("not refused: {other:?}"),
@@ -107,18 +108,18 @@ async fn refusal(store: &dyn Store, command: Command) -> Refusal {
 }
 
 /// A follower that keeps a registry of its own, as every reader does.
-struct Follower {
+pub(crate) struct Follower {
     watch: Box<dyn Watch>,
-    registry: Registry,
-    causes: Vec<&'static str>,
+    pub(crate) registry: Registry,
+    pub(crate) causes: Vec<&'static str>,
 }
 
 impl Follower {
-    fn new(store: &dyn Store, after: Option<Revision>) -> Self {
+    pub(crate) fn new(store: &dyn Store, after: Option<Revision>) -> Self {
         Self { watch: store.watch(after), registry: Registry::default(), causes: Vec::new() }
     }
 
-    async fn step(&mut self) {
+    pub(crate) async fn step(&mut self) {
         match self.watch.next().await.expect("the store is open") {
             Followed::Reset(snapshot) => self.registry = snapshot,
             Followed::Batches(batches) => {
@@ -137,7 +138,7 @@ impl Follower {
     }
 
     /// Follows until the registry is as wanted; time passes as it must.
-    async fn until(&mut self, wanted: impl Fn(&Registry) -> bool) {
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Registry) -> bool) {
         while !wanted(&self.registry) {
             let step = tokio::time::timeout(Duration::from_secs(86_400), self.step());
             assert!(step.await.is_ok(), "never came: {:?}", self.registry.revision());
@@ -346,6 +347,7 @@ async fn a_name_belongs_to_one_thing() {
             id: id("i2"),
             precondition: Precondition::None,
             state: None,
+            expiry: Expiry::Kept,
             weight: None,
             tags: Some([label("i1")].into()),
             meta: None,
@@ -401,6 +403,7 @@ async fn state_survives_registering_again() {
             id: id("i1"),
             precondition: Precondition::None,
             state: Some(State::Draining),
+            expiry: Expiry::Kept,
             weight: None,
             tags: None,
             meta: None,

@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, InstanceId,
-    InstanceLease, Label, LeaseId, Meta, Registration, RequestHeaders, Revision, ServiceName, ServiceSettings, State,
-    Timestamp, Transport, Ttl,
+    InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders, Revision, ServiceName, ServiceSettings,
+    State, Timestamp, Transport, Ttl,
 };
-use crate::registry::Remains;
+use crate::registry::{Remains, Superseded};
 
 /// Fields of a record that this version does not know, and writes back as they came.
 pub(super) type Foreign = Map<String, Value>;
@@ -149,6 +149,8 @@ struct InstanceV1 {
     lease: Option<InstanceLeaseV1>,
     #[serde(default = "up", skip_serializing_if = "is_up")]
     state: State,
+    #[serde(default, skip_serializing_if = "is_default")]
+    state_until: Option<u64>,
     health_since: u64,
     registered_at: u64,
     revision: u64,
@@ -264,6 +266,7 @@ pub(super) fn write_instance(instance: &Instance, foreign: Option<&Foreign>) -> 
         shared_address: said.shared_address,
         lease: instance.lease.map(|lease| InstanceLeaseV1 { id: lease.id, ttl: lease.ttl, own: lease.own }),
         state: instance.state,
+        state_until: instance.state_until.map(Timestamp::as_millis),
         health_since: instance.health_since.as_millis(),
         registered_at: instance.registered_at.as_millis(),
         revision: instance.revision.0,
@@ -316,6 +319,7 @@ pub(super) fn read_instance(
         amended_from,
         lease: form.lease.map(|lease| InstanceLease { id: lease.id, ttl: lease.ttl, own: lease.own }),
         state: form.state,
+        state_until: form.state_until.map(Timestamp::from_millis),
         checks: states.into(),
         health_since: Timestamp::from_millis(form.health_since),
         registered_at: Timestamp::from_millis(form.registered_at),
@@ -354,9 +358,37 @@ struct ServiceV1 {
     #[serde(default, skip_serializing_if = "is_default")]
     lapsed: Vec<InstanceId>,
     #[serde(default, skip_serializing_if = "is_default")]
+    superseded: Vec<SupersededV1>,
+    #[serde(default, skip_serializing_if = "is_default")]
     settings: Option<SettingsV1>,
     #[serde(flatten)]
     foreign: Foreign,
+}
+
+/// An instance whose place another has taken.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct SupersededV1 {
+    id: InstanceId,
+    addresses: Vec<IpAddr>,
+    port: u16,
+    #[serde(default = "tcp", skip_serializing_if = "is_tcp")]
+    protocol: Transport,
+    #[serde(default, skip_serializing_if = "is_default")]
+    generation: Option<u64>,
+}
+
+impl SupersededV1 {
+    fn new(Superseded { id, place, generation }: &Superseded) -> Self {
+        let Place { addresses, port, protocol } = place;
+        let addresses = addresses.iter().collect();
+        Self { id: id.clone(), addresses, port: *port, protocol: *protocol, generation: *generation }
+    }
+
+    fn read(self) -> Result<Superseded, RecordError> {
+        let Self { id, addresses, port, protocol, generation } = self;
+        let addresses = Addresses::new(addresses).map_err(malformed)?;
+        Ok(Superseded { id, place: Place { addresses, port, protocol }, generation })
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -372,6 +404,7 @@ pub(super) fn write_service(remains: &Remains, foreign: Option<&Foreign>) -> Vec
         left_tcp: left(Transport::Tcp),
         left_udp: left(Transport::Udp),
         lapsed: remains.lapsed.clone(),
+        superseded: remains.superseded.iter().map(SupersededV1::new).collect(),
         settings: remains.settings.as_ref().map(|settings| SettingsV1 { ttl: settings.ttl.map(Ttl::duration) }),
         foreign: foreign.cloned().unwrap_or_default(),
     })
@@ -385,5 +418,6 @@ pub(super) fn read_service(octets: &[u8]) -> Result<(Remains, Foreign), RecordEr
         Ok(Arc::new(ServiceSettings { ttl }))
     });
     let left = [form.left_tcp, form.left_udp].map(|left| left.map(Timestamp::from_millis));
-    Ok((Remains { left, lapsed: form.lapsed, settings: settings.transpose()? }, form.foreign))
+    let superseded = form.superseded.into_iter().map(SupersededV1::read).collect::<Result<_, _>>()?;
+    Ok((Remains { left, lapsed: form.lapsed, superseded, settings: settings.transpose()? }, form.foreign))
 }

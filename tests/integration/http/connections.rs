@@ -115,7 +115,7 @@ async fn with_large_list(world: World, settings: Settings) -> Server {
     let meta: serde_json::Map<_, _> = (0..15).map(|n| (format!("k{n:02}"), "v".repeat(250).into())).collect();
     for n in 0..1000 {
         let path = format!("/v1/services/web/instances/i{n:04}");
-        server.world.put(&path, &json!({"port": 80, "meta": meta})).await;
+        server.world.put(&path, &json!({"port": 80, "meta": meta, "shared_address": true})).await;
     }
     server
 }

@@ -1,5 +1,6 @@
 //! The HTTP API: every route, every refusal, and what holds for all of them.
 
+mod batch;
 mod bodies;
 mod connections;
 mod instances;
@@ -9,6 +10,7 @@ mod polls;
 mod services;
 mod status;
 mod values;
+mod waiting;
 mod watch;
 mod wire;
 

@@ -9,7 +9,7 @@ use crate::support::world::World;
 async fn with_instances(count: usize) -> World {
     let world = World::new().await;
     for n in 0..count {
-        world.put(&format!("/v1/services/web/instances/i{n:03}"), &json!({"port": 80})).await;
+        world.put(&format!("/v1/services/web/instances/i{n:03}"), &json!({"port": 80, "shared_address": true})).await;
     }
     world
 }

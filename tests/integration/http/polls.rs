@@ -60,7 +60,7 @@ async fn a_list_waits_for_its_own_changes_only() {
     for request in [&mut web, &mut absent, &mut all, &mut group] {
         assert!(request.now().is_none());
     }
-    world.put("/v1/services/web/instances/i2", &json!({"port": 80})).await;
+    world.put("/v1/services/web/instances/i2", &json!({"port": 81})).await;
     assert_eq!([web.woken(), absent.woken(), all.woken(), group.woken()], [1, 0, 1, 0]);
     let reply = web.now().unwrap();
     assert_eq!((&reply.body["revision"], reply.header("x-rollcall-revision")), (&json!(3), "3"));

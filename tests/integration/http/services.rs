@@ -11,9 +11,14 @@ async fn populated() -> World {
     for (service, id) in
         [("web", "i1"), ("web", "i2"), ("api.payments", "i1"), ("db.payments", "i1"), ("payments", "i1"), ("pay", "i1")]
     {
-        world.put(&format!("/v1/services/{service}/instances/{id}"), &json!({"port": 80, "tags": ["a"]})).await;
+        world
+            .put(
+                &format!("/v1/services/{service}/instances/{id}"),
+                &json!({"port": 80, "tags": ["a"], "shared_address": true}),
+            )
+            .await;
     }
-    let checked = json!({"port": 80, "tags": ["a", "b"], "checks": [{"type": "tcp"}]});
+    let checked = json!({"port": 80, "shared_address": true, "tags": ["a", "b"], "checks": [{"type": "tcp"}]});
     world.put("/v1/services/web/instances/i3", &checked).await;
     world
 }
@@ -101,8 +106,8 @@ async fn parameters_that_mean_nothing_are_refused() {
     let body = Some(r#"{"port":80}"#);
     for (method, path, body) in [
         ("DELETE", "/v1/services/web?under=payments", None),
-        ("PUT", "/v1/services/web/instances/i9?wait=10s", body),
-        ("POST", "/v1/services/web/instances?wait=10s", body),
+        ("PUT", "/v1/services/web/instances/i9?wait=61s", body),
+        ("POST", "/v1/services/web/instances?wait=10", body),
         ("GET", "/v1/services/web/instances/i1?x=1", None),
         ("PATCH", "/v1/services/web/instances/i1?x=1", Some("{}")),
         ("DELETE", "/v1/services/web/instances/i1?x=1", None),

@@ -24,7 +24,7 @@ async fn status_tells_of_this_node() {
     let store = world.store.id();
     let expected = json!({
         "version": env!("CARGO_PKG_VERSION"), "zone": "svc.internal.", "store": store, "engine": "memory",
-        "revision": 3, "services": 1, "instances": 1, "answered": 1, "uptime": "1m30s", "peers": [],
+        "revision": 3, "services": 1, "instances": 1, "answered": 1, "critical_for_a_day": 0, "uptime": "1m30s", "peers": [],
     });
     assert_eq!(reply.body, expected);
     assert_eq!(reply.header("x-rollcall-store"), store.as_str());

@@ -152,7 +152,7 @@ async fn numbers_and_durations_never_wrap() {
         ),
         ("protocol", &["\"sctp\"", "\"TCP\"", "6"]),
         ("initial_health", &["\"critical\"", "1"]),
-        ("evict_after", &["\"10m\"", "\"\""]),
+        ("evict_after", &["\"10\"", "\"999ms\"", "600", "\"\""]),
     ] {
         for value in values {
             let reply = world.refused("PUT", WEB1, Some(&with_field(field, value)), 422, "invalid-value").await;

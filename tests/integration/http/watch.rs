@@ -141,8 +141,8 @@ async fn every_kind_of_change_is_told_once() {
 
     let lease = world.call("POST", "/v1/leases", Some(r#"{"ttl":"15s"}"#)).await.body;
     let lease = lease["id"].as_str().unwrap();
-    for id in ["a", "b"] {
-        world.put(&format!("/v1/services/web/instances/{id}"), &json!({"port": 80, "lease": lease})).await;
+    for (id, port) in [("a", 80), ("b", 81)] {
+        world.put(&format!("/v1/services/web/instances/{id}"), &json!({"port": port, "lease": lease})).await;
         assert_eq!(events.change().await.1, "registered");
     }
     world.delete(&format!("/v1/leases/{lease}")).await;
@@ -156,6 +156,27 @@ async fn every_kind_of_change_is_told_once() {
         (events.change().await.1, events.change().await.1),
         ("registered".to_owned(), "deregistered".to_owned())
     );
+
+    world.put(WEB1, &json!({"port": 80})).await;
+    let checked = json!({"port": 80, "checks": [{"type": "tcp"}], "evict_after": "10m"});
+    world.put("/v1/services/web/instances/i2", &checked).await;
+    assert_eq!(events.change().await.1, "registered");
+    let both = events.expect("change").await.data;
+    let mut told: Vec<_> = both["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (change["kind"].as_str().unwrap(), change["id"].as_str().unwrap(), change["instance"].is_null()))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [("registered", "i2", false), ("superseded", "i1", true)]);
+    world.patch("/v1/services/web/instances/i2", &json!({"state": "maintenance", "expires": "1m"})).await;
+    world.advance(Duration::from_secs(61)).await;
+    world.observe("web", "i2", "tcp", Health::Critical, None).await;
+    world.advance(Duration::from_secs(601)).await;
+    for kind in ["amended", "lifted", "health", "evicted"] {
+        assert_eq!(events.change().await.1, kind);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,7 +268,7 @@ async fn a_large_snapshot_comes_in_parts_of_one_revision() {
     let world = World::new().await;
     for n in 0..1100 {
         let service = ["a", "b", "c.b"][n % 3];
-        world.put(&format!("/v1/services/{service}/instances/i{n:04}"), &json!({"port": 80})).await;
+        world.put(&format!("/v1/services/{service}/instances/i{n:04}"), &json!({"port": 1000 + n})).await;
     }
     let mut events = world.watch("", None).await;
     assert_eq!(events.expect("reset").await.data["revision"], 1100);
@@ -260,7 +281,7 @@ async fn a_large_snapshot_comes_in_parts_of_one_revision() {
         ids.extend(instances.iter().map(|instance| instance["id"].as_str().unwrap().to_owned()));
         // None of this is in the snapshot; all of it follows.
         world.delete(&format!("/v1/services/a/instances/i{:04}", part * 3)).await;
-        world.put(&format!("/v1/services/a/instances/n{part}"), &json!({"port": 80})).await;
+        world.put(&format!("/v1/services/a/instances/n{part}"), &json!({"port": 80 + part})).await;
     }
     assert_eq!(ids.len(), 1100);
     assert!(ids.iter().all(|id| id.starts_with('i')));

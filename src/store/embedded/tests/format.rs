@@ -60,7 +60,7 @@ async fn write_the_file_of_the_first_version() {
     let disk = founded();
     let store = serve(&disk);
     let commit = async |command| store.commit(command).await.unwrap();
-    commit(put("web", "i1")).await;
+    commit(register("web", "i1", registration(1), LeaseWish::None)).await;
     let own = LeaseWish::Own(Duration::from_secs(15));
     let epoch = commit(register("web", "i2", laden(), own)).await.revision;
     commit(observe("web", "i2", epoch, Health::Critical)).await;

@@ -16,7 +16,8 @@ use crate::model::{
     State, Timestamp, Transport, Ttl,
 };
 use crate::registry::{
-    Amendment, Command, IdChoice, LeaseWish, Limits, Observation, Outcome, Precondition, Register, Registry, Scope,
+    Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Observation, Outcome, Precondition, Register, Registry,
+    Scope,
 };
 use crate::store::journal::Restored;
 use crate::store::local::Local;
@@ -125,7 +126,8 @@ fn register(service: &str, id: &str, registration: Registration, lease: LeaseWis
 }
 
 fn put(service: &str, id: &str) -> Command {
-    register(service, id, registration(1), LeaseWish::None)
+    // All of them at one address: none is to supersede another.
+    register(service, id, Registration { shared_address: true, ..registration(1) }, LeaseWish::None)
 }
 
 fn deregister(service: &str, id: &str) -> Command {
@@ -138,6 +140,7 @@ fn amend(service: &str, id: &str, state: State) -> Command {
         id: id.parse().unwrap(),
         precondition: Precondition::None,
         state: Some(state),
+        expiry: Expiry::Kept,
         weight: None,
         tags: Some([Label::parse_underscored("primary").unwrap()].into()),
         meta: None,

@@ -1,0 +1,130 @@
+//! Waiting for what a write leads to: until an instance is answered, until a drained one can be stopped.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::extract::{Params, Path, instance_id, optional_json, precondition, service_name};
+use super::problem::Problem;
+use super::shape::{DrainedShape, respond};
+use super::values::expiry;
+use super::{BODY_OCTETS_MAX, Context, guard};
+use crate::model::{Duration, Instance, InstanceId, ServiceName, State as InstanceState};
+use crate::registry::{Amendment, Command, Expiry, Outcome};
+use crate::zone::Until;
+
+/// The longest that a registration may wait.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// For how long a registration is to wait until it is answered.
+pub(super) fn to_be_answered(mut params: Params) -> Result<Option<Duration>, Problem> {
+    let wait = params.take("wait")?.map(|text| match text.parse::<Duration>() {
+        Ok(wait) if wait <= WAIT_MAX => Ok(wait),
+        Ok(_) => Err(Problem::invalid_parameter(format!("`wait` is at most {WAIT_MAX}"))),
+        Err(error) => Err(Problem::invalid_parameter(format!("`wait`: {error}"))),
+    });
+    params.finish()?;
+    wait.transpose()
+}
+
+impl Context {
+    /// Waits until an instance is answered, but no longer than `wait`; the instance as it then is.
+    ///
+    /// What is answered in the view is answered in DNS, because the zone serves a change before the view shows it.
+    pub(super) async fn answered(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        wait: Duration,
+    ) -> Result<Arc<Instance>, Problem> {
+        let end = Instant::now() + wait.std();
+        loop {
+            let view = self.view.load();
+            let instance = view.instance(service, id.as_str()).ok_or_else(Problem::left_meanwhile)?;
+            if instance.answered() || timeout_at(end, self.view.reached(view.revision().next())).await.is_err() {
+                return Ok(instance.clone());
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrainBody {
+    expires: Option<String>,
+}
+
+/// Whether a drain is answered only when it is safe to stop.
+fn until_safe(mut params: Params) -> Result<bool, Problem> {
+    let wait = match params.take("wait")?.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::invalid_parameter("`wait` is `true` or `false` here")),
+    };
+    params.finish()?;
+    Ok(wait)
+}
+
+/// `POST /v1/services/{service}/instances/{id}/drain`
+pub(super) async fn drain(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+    params: Params,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let wait = until_safe(params)?;
+    let precondition = precondition(request.headers())?;
+    let body: DrainBody = optional_json(request, BODY_OCTETS_MAX).await?.unwrap_or_default();
+    let amendment = Amendment {
+        service: service.clone(),
+        id: id.clone(),
+        precondition,
+        state: Some(InstanceState::Draining),
+        expiry: body.expires.as_deref().map_or(Ok(Expiry::Kept), expiry)?,
+        weight: None,
+        tags: None,
+        meta: None,
+    };
+    let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
+    let Outcome::Amended(mut instance) = committed.outcome else {
+        return Err(Problem::another_outcome());
+    };
+    // Somebody may have brought it back up, or taken it out, in this moment; then it is not safe to know when.
+    let safe = context.live.safe_to_stop_at(&service, &id).ok_or_else(Problem::left_meanwhile)?;
+    let mut revision = committed.revision;
+    if wait {
+        wait_until_safe(&context, &service, &id, safe).await?;
+        let view = context.view.load();
+        instance = view.instance(&service, id.as_str()).ok_or_else(Problem::left_meanwhile)?.clone();
+        revision = view.revision();
+    }
+    let shape = DrainedShape::new(&instance, safe.wall, &context);
+    let mut response = respond(StatusCode::OK, &shape, &instance).into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(revision));
+    Ok(response)
+}
+
+/// Waits until no cache holds an instance; a problem when it does not stay in the drain meanwhile.
+async fn wait_until_safe(
+    context: &Context,
+    service: &ServiceName,
+    id: &InstanceId,
+    safe: Until,
+) -> Result<(), Problem> {
+    loop {
+        let view = context.view.load();
+        if context.live.safe_to_stop_at(service, id) != Some(safe) {
+            return Err(Problem::left_meanwhile());
+        }
+        tokio::select! {
+            () = sleep_until(safe.instant) => return Ok(()),
+            () = context.view.reached(view.revision().next()) => {}
+        }
+    }
+}
