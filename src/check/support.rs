@@ -19,6 +19,7 @@ pub(super) fn tcp_check() -> CheckSpec {
         name: "tcp".parse().unwrap(),
         kind: CheckKind::Tcp,
         interval: Duration::from_secs(5),
+        fast_interval: Duration::from_millis(500),
         timeout: Duration::from_secs(5),
         rise: 1,
         fall: 3,

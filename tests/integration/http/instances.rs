@@ -92,6 +92,7 @@ async fn a_registration_comes_back_whole() {
         [
             "expect_status",
             "fall",
+            "fast_interval",
             "headers",
             "health",
             "interval",
@@ -110,6 +111,7 @@ async fn a_registration_comes_back_whole() {
         (&"http".into(), &"5s".into(), &"200,204".into())
     );
     assert_eq!(got["checks"][1]["interval"], "1m30s");
+    assert_eq!((&http["fast_interval"], &got["checks"][1]["fast_interval"]), (&"500ms".into(), &"9s".into()));
     assert_eq!(got["checks"][1]["last_error"], Value::Null);
     assert_eq!(reply.header("etag"), "\"1\"");
     assert_eq!(reply.header("x-rollcall-revision"), "1");
