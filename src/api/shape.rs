@@ -8,8 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
 use super::Context;
+use super::probing::{ReportShape, held};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
+    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, ProbeReport, RequestHeaders, State,
+    Timestamp, Transport,
 };
 
 /// Any value as its text.
@@ -94,6 +96,8 @@ struct CheckShape<'a> {
     health: Health,
     since: Timestamp,
     last_error: Option<&'a str>,
+    #[serde(flatten)]
+    report: Option<ReportShape>,
 }
 
 impl<'a> CheckShape<'a> {
@@ -122,6 +126,7 @@ impl<'a> CheckShape<'a> {
             health: state.health,
             since: state.since,
             last_error: state.last_error.as_deref(),
+            report: None,
         }
     }
 }
@@ -197,6 +202,19 @@ impl<'a> InstanceShape<'a> {
             lease,
             checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
         }
+    }
+}
+
+impl InstanceShape<'_> {
+    /// The same with what probes have found out.
+    pub(super) fn with_reports(mut self, instance: &Instance, reports: &[ProbeReport]) -> Self {
+        for check in &mut self.checks {
+            check.report = reports.iter().find(|report| report.check == *check.name).map(Into::into);
+        }
+        if let (Some(because), Some(held)) = (&mut self.withheld_because, held(instance, reports)) {
+            because.push_str(&held);
+        }
+        self
     }
 }
 
