@@ -163,12 +163,12 @@ def cost(a, folder, kind):
                         time.sleep(1)
                         say(what="nothing to probe", **cost_of(name, program, a))
                     rollcall.register(operations)
-                    count = lambda: rollcall.metric("check_probes_total")
+                    count = lambda: rollcall.metric("rollcall_check_probes_total")
                 time.sleep(4)
                 here[name] = cost_of(name, program, a, count)
                 if name == "rollcall":
-                    here[name]["failed"] = round(rollcall.metric('check_probes_total') - rollcall.metric(f'check_probes_total{{type="{kind}",result="passed"}}'))
-                    here[name]["skipped"] = round(rollcall.metric("check_probes_skipped_total"))
+                    here[name]["failed"] = round(rollcall.metric('rollcall_check_probes_total') - rollcall.metric(f'rollcall_check_probes_total{{type="{kind}",result="passed"}}'))
+                    here[name]["skipped"] = round(rollcall.metric("rollcall_check_probes_skipped_total"))
                 else:
                     here[name]["failed"] = sum(not state.startswith("UP") for server, state in haproxy_states(f"{folder}/peer.sock").items() if server != "BACKEND")
                 program.stop()

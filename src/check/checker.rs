@@ -262,7 +262,7 @@ impl Checker {
             }
             Err(outcome) => {
                 self.slots.give_back(target.ip(), standing);
-                self.probed(key, &outcome, Duration::ZERO, tick, tick);
+                self.probed(key, &outcome, began.elapsed(), tick, tick);
             }
         }
     }

@@ -68,23 +68,31 @@ impl Prober {
             self.flights.push(None);
             (self.flights.len() - 1) as u32
         });
-        let connected = connect(target).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(place as usize), interest)?;
-            Ok(stream)
+        let begun = connect(target).map(|stream| {
+            let (timeout, dialogue) = (check.timeout, of_kind(&check.kind, target));
+            Flight { entry, target, timeout, stream, connected: false, dialogue }
         });
-        match connected {
-            Ok(stream) => {
-                let (timeout, dialogue) = (check.timeout, of_kind(&check.kind, target));
-                let flight = Flight { entry, target, timeout, stream, connected: false, dialogue };
-                self.flights[place as usize] = Some(flight);
-                Ok(place)
+        let outcome = begun.and_then(|mut flight| {
+            // Whoever is on this machine has answered already, which saves waiting for it.
+            if is_established(&flight.stream, target)?
+                && let Poll::Ready(outcome) = outcome_of(|| flight.connect_and_advance(false, &mut self.scratch))
+            {
+                reset(&flight.stream);
+                return Ok(Some(outcome));
             }
-            Err(error) => {
-                self.free.push(place);
-                Err(if is_want(&error) { Outcome::Abandoned } else { Outcome::Failed(failure_of(&error, target)) })
-            }
-        }
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut flight.stream, Token(place as usize), interest)?;
+            self.flights[place as usize] = Some(flight);
+            Ok(None)
+        });
+        let outcome = match outcome {
+            Ok(None) => return Ok(place),
+            Ok(Some(outcome)) => outcome,
+            Err(error) if is_want(&error) => Outcome::Abandoned,
+            Err(error) => Outcome::Failed(failure_of(&error, target)),
+        };
+        self.free.push(place);
+        Err(outcome)
     }
 
     /// Waits until something has happened, or for so long at most, and adds the probes that have ended, by the entries
@@ -98,14 +106,7 @@ impl Prober {
         for event in self.events.iter().filter(|event| event.token() != WAKE) {
             let place = event.token().0;
             let Some(Some(flight)) = self.flights.get_mut(place) else { continue };
-            // A peer that makes a probe panic must not end all others. It is logged by the panic itself.
-            let advanced = catch_unwind(AssertUnwindSafe(|| flight.advance(event, &mut self.scratch)));
-            let outcome = match advanced {
-                Ok(Poll::Pending) => continue,
-                Ok(Poll::Ready(Ok(()))) => Outcome::Passed,
-                Ok(Poll::Ready(Err(failure))) => Outcome::Failed(failure),
-                Err(_) => Outcome::Abandoned,
-            };
+            let Poll::Ready(outcome) = outcome_of(|| flight.happened(event, &mut self.scratch)) else { continue };
             if !event.is_read_closed() {
                 reset(&flight.stream);
             }
@@ -127,25 +128,44 @@ impl Prober {
     }
 }
 
+/// The outcome of a probe that goes on.
+fn outcome_of(advance: impl FnOnce() -> Poll<Result<(), Failure>>) -> Poll<Outcome> {
+    // A peer that makes a probe panic must not end all others. It is logged by the panic itself.
+    match catch_unwind(AssertUnwindSafe(advance)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Passed),
+        Ok(Poll::Ready(Err(failure))) => Poll::Ready(Outcome::Failed(failure)),
+        Err(_) => Poll::Ready(Outcome::Abandoned),
+    }
+}
+
 impl Flight {
-    fn advance(&mut self, event: &mio::event::Event, scratch: &mut [u8]) -> Poll<Result<(), Failure>> {
-        if !self.connected {
-            // Elsewhere an event alone does not say that the connection came about.
-            if event.is_error() || event.is_write_closed() || cfg!(not(target_os = "linux")) {
-                match self.stream.take_error() {
-                    Ok(None) => {}
-                    Ok(Some(error)) | Err(error) => return Poll::Ready(Err(failure_of(&error, self.target))),
-                }
-            }
-            if !event.is_writable() {
-                return Poll::Pending;
-            }
-            if is_own_echo(&self.stream, self.target) {
-                return Poll::Ready(Err(Failure::Refused(self.target)));
-            }
-            self.connected = true;
-        }
+    /// Goes on after something has happened.
+    fn happened(&mut self, event: &mio::event::Event, scratch: &mut [u8]) -> Poll<Result<(), Failure>> {
         let readable = event.is_readable() || event.is_read_closed();
+        if self.connected {
+            return self.advance(readable, scratch);
+        }
+        // Elsewhere an event alone does not say that the connection came about.
+        if event.is_error() || event.is_write_closed() || cfg!(not(target_os = "linux")) {
+            match self.stream.take_error() {
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => return Poll::Ready(Err(failure_of(&error, self.target))),
+            }
+        }
+        if event.is_writable() { self.connect_and_advance(readable, scratch) } else { Poll::Pending }
+    }
+
+    /// Goes on now that the connection has come about.
+    fn connect_and_advance(&mut self, readable: bool, scratch: &mut [u8]) -> Poll<Result<(), Failure>> {
+        if is_own_echo(&self.stream, self.target) {
+            return Poll::Ready(Err(Failure::Refused(self.target)));
+        }
+        self.connected = true;
+        self.advance(readable, scratch)
+    }
+
+    fn advance(&mut self, readable: bool, scratch: &mut [u8]) -> Poll<Result<(), Failure>> {
         self.dialogue.advance(&mut Line { stream: &mut self.stream, readable, scratch })
     }
 }
@@ -171,6 +191,22 @@ fn connect(target: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
+/// Whether a connection that was begun has come about already; the error when it never will.
+#[cfg(target_os = "linux")]
+fn is_established(stream: &TcpStream, target: SocketAddr) -> io::Result<bool> {
+    match SockRef::from(stream).connect(&target.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::EALREADY as i32) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(Errno::EISCONN as i32) => Ok(true),
+        connected => connected.map(|()| true),
+    }
+}
+
+/// Elsewhere asking again is an error in itself.
+#[cfg(not(target_os = "linux"))]
+fn is_established(_: &TcpStream, _: SocketAddr) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// Has a connection end by a reset when it is dropped.
 ///
 /// An ordinary close would leave every probe in TIME_WAIT on our side for a minute, which is hundreds of thousands of
@@ -183,7 +219,8 @@ fn reset(stream: &TcpStream) {
 /// Whether a connection ends where it begins. A connection to a local port on which nothing listens succeeds when the
 /// kernel happens to choose that very port for our side (simultaneous open, RFC 9293 §3.5).
 fn is_own_echo(stream: &TcpStream, target: SocketAddr) -> bool {
-    stream.local_addr().is_ok_and(|local| local == target)
+    // Ports that a kernel chooses, in whatever range it was told to, are none that need a privilege.
+    target.port() >= 1024 && stream.local_addr().is_ok_and(|local| local == target)
 }
 
 /// Whether an error is about what this machine lacks.
