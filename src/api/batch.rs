@@ -59,7 +59,7 @@ struct OperationBody {
 
 impl JsonSchema for OperationBody {
     fn schema_name() -> Cow<'static, str> {
-        "Operation".into()
+        "BatchOperation".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -255,7 +255,7 @@ fn check_once(commands: &[Command]) -> Result<(), Problem> {
 /// What became of an operation.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "lowercase")]
-#[schemars(rename = "Result")]
+#[schemars(rename = "BatchResult")]
 enum ResultShape<'a> {
     #[schemars(title = "RegisterResult")]
     Register {
@@ -278,7 +278,7 @@ enum ResultShape<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BatchResults")]
 pub(super) struct BatchShape<'a> {
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
     #[schemars(with = "form::Revision")]
     revision: Revision,

@@ -55,7 +55,7 @@ struct ErrorShape<'a> {
 
 /// An instance that the question is about.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Judged")]
+#[schemars(rename = "JudgedInstance")]
 struct JudgedShape<'a> {
     #[schemars(with = "form::DnsLabel")]
     id: &'a Label,
@@ -75,7 +75,7 @@ impl<'a> From<&'a Judged> for JudgedShape<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Explanation")]
 pub(super) struct ExplanationShape<'a> {
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
     #[schemars(with = "form::Revision")]
     revision: Revision,

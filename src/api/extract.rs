@@ -29,7 +29,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 forms! {
     /// `*`, or a revision in quotes.
     IfMatch inline |_| json_schema!({
-        "type": "string", "pattern": "^(\\*|\"[0-9]{1,19}\")$", "examples": ["\"17\"", "*"],
+        "type": "string", "anyOf": [{ "const": "*" }, { "pattern": "^\"[0-9]{1,19}\"$" }],
     });
 
     /// `*`

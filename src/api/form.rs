@@ -49,7 +49,6 @@ pub(super) fn duration(format: &str, example: &str, range: impl Display) -> Sche
         "type": "string",
         "format": format,
         "pattern": "^([0-9]+(ms|s|m|h))+$",
-        "maxLength": 64,
         "description": format!("Whole numbers with a unit of `ms`, `s`, `m` or `h`: {range}."),
         "examples": [example],
     })
@@ -104,12 +103,30 @@ forms! {
         "examples": ["10.0.0.7", "fd00::7"],
     });
 
+    /// An IP address that something can listen on: neither unspecified, broadcast nor multicast, and IPv4 as IPv4.
+    ListenAddress named |_| json_schema!({
+        "type": "string",
+        "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }],
+        "not": { "anyOf": [
+            { "pattern": "^[0:.]+$" },
+            { "const": "255.255.255.255" },
+            { "pattern": "^2(2[4-9]|3[0-9])\\." },
+            { "pattern": "^[Ff][Ff][0-9A-Fa-f]{2}:" },
+            { "pattern": "^[0:]*:[Ff]{4}:([0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|[0-9.]+)$" },
+        ] },
+        "examples": ["10.0.0.7", "fd00::7"],
+    });
+
     /// One address of either family, or one of each.
     Addresses inline |generator| json_schema!({
         "type": "array",
-        "items": generator.subschema_for::<Address>(),
+        "items": generator.subschema_for::<ListenAddress>(),
         "minItems": 1,
         "maxItems": 2,
+        "allOf": [
+            { "contains": { "format": "ipv4" }, "minContains": 0, "maxContains": 1 },
+            { "contains": { "format": "ipv6" }, "minContains": 0, "maxContains": 1 },
+        ],
     });
 
     /// A port.
@@ -178,7 +195,6 @@ forms! {
         "type": "string",
         "format": "span-or-never",
         "pattern": "^(([0-9]+(ms|s|m|h))+|never)$",
-        "maxLength": 64,
         "examples": ["10m", "never"],
     });
 
@@ -197,7 +213,7 @@ forms! {
     });
 
     /// The identity of a history. Another one means that all that was known is void.
-    Store named |_| json_schema!({ "type": "string", "minLength": 1, "examples": ["m61c9ab1de0e04a3d"] });
+    StoreId named |_| json_schema!({ "type": "string", "minLength": 1, "examples": ["m61c9ab1de0e04a3d"] });
 
     /// A time in UTC (RFC 3339), with milliseconds.
     Time named |_| json_schema!({
@@ -211,7 +227,7 @@ forms! {
     InitialHealth inline |_| words(&["unknown", "passing"]);
 
     /// What an operator wants of an instance: answers with it, that it is about to stop, that somebody works on it.
-    State named |_| words(&["up", "draining", "maintenance"]);
+    InstanceState named |_| words(&["up", "draining", "maintenance"]);
 
     /// Path and query of a request: printable ASCII without space, `#`, `<`, `>`, quotation marks and backticks.
     RequestPath inline |_| json_schema!({

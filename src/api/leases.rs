@@ -25,7 +25,7 @@ const RENEWALS_MAX: usize = 1_000;
 /// The lease that is wanted.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Grant")]
+#[schemars(rename = "LeaseGrant")]
 pub(super) struct GrantBody {
     #[schemars(with = "form::LeaseTtl")]
     ttl: String,
@@ -34,7 +34,7 @@ pub(super) struct GrantBody {
 /// Which leases to renew. A text that is the id of none is taken for one that is not alive.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Renewal")]
+#[schemars(rename = "LeaseRenewal")]
 pub(super) struct RenewBody {
     #[schemars(length(max = RENEWALS_MAX))]
     ids: Vec<String>,

@@ -43,9 +43,11 @@ pub(super) struct Document<'a> {
     detail: &'a str,
     /// The field at fault, as a JSON pointer (RFC 6901) into the body.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pointer: Option<&'a str>,
     /// The nearest name that DNS can carry.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     nearest: Option<&'a str>,
     /// Leases that are not alive, as they were asked for.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

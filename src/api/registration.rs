@@ -25,7 +25,7 @@ use crate::registry::LeaseWish;
 )]
 pub(super) struct RegistrationBody {
     /// Where it listens; the caller's own address when this and `addresses` are left out.
-    #[schemars(with = "Option<form::Address>")]
+    #[schemars(with = "Option<form::ListenAddress>")]
     address: Option<String>,
     /// Where it listens, in place of `address`: one of each family.
     #[schemars(with = "Option<form::Addresses>")]
@@ -80,7 +80,7 @@ pub(super) struct RegistrationBody {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Amendment", transform = expiry_needs_a_state)]
 pub(super) struct AmendmentBody {
-    #[schemars(with = "Option<form::State>")]
+    #[schemars(with = "Option<form::InstanceState>")]
     pub(super) state: Option<String>,
     /// After how long a state of `draining` or `maintenance` ends by itself, and the instance is up again.
     #[schemars(with = "Option<form::SpanOrNever>")]

@@ -30,7 +30,7 @@ forms! {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceList")]
 pub(super) struct InstancesShape<'a> {
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
     #[schemars(with = "form::Revision")]
     revision: Revision,
@@ -43,7 +43,7 @@ pub(super) struct InstancesShape<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ServiceList")]
 pub(super) struct ServicesShape<'a> {
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
     #[schemars(with = "form::Revision")]
     revision: Revision,

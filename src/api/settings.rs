@@ -20,7 +20,7 @@ use crate::registry::{Command, Outcome};
 /// What is to hold for a service. What is left out or null is as the server has it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "NewSettings")]
+#[schemars(rename = "NewServiceSettings")]
 pub(super) struct SettingsBody {
     #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct SettingsBody {
 
 /// What holds for a service. What is null is as the server has it.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Settings")]
+#[schemars(rename = "ServiceSettings")]
 pub(super) struct SettingsShape<'a> {
     #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,

@@ -37,7 +37,7 @@ pub(super) struct LeaseShape {
     ttl: crate::model::Duration,
     /// When it ends unless it is renewed. Missing only when it has lapsed since the list was made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<form::Time>")]
+    #[schemars(with = "form::Time")]
     expires_at: Option<Timestamp>,
 }
 
@@ -77,6 +77,7 @@ struct HttpShape<'a> {
     path: &'a str,
     /// Whom it asks, when that is not the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     url: Option<String>,
     #[schemars(with = "form::ProbeMethod")]
     method: &'a str,
@@ -86,7 +87,7 @@ struct HttpShape<'a> {
     #[schemars(with = "form::Statuses")]
     expect_status: &'a crate::model::StatusRanges,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<form::ExpectedText>")]
+    #[schemars(with = "form::ExpectedText")]
     expect_body: Option<&'a str>,
 }
 
@@ -110,7 +111,7 @@ struct CheckShape<'a> {
     fall: u8,
     /// The port that is probed, when it is not the instance's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<form::Port>")]
+    #[schemars(with = "form::Port")]
     port: Option<u16>,
     #[serde(flatten)]
     http: Option<HttpShape<'a>>,
@@ -196,11 +197,11 @@ pub(super) struct InstanceShape<'a> {
     generation: Option<u64>,
     /// Whether others may listen at the same address and port.
     shared_address: bool,
-    #[schemars(with = "form::State")]
+    #[schemars(with = "form::InstanceState")]
     state: State,
     /// When the state ends by itself, and the instance is up again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<form::Time>")]
+    #[schemars(with = "form::Time")]
     state_expires_at: Option<Timestamp>,
     /// The opinion of all checks: critical beats unknown beats passing; passing without checks.
     #[schemars(with = "form::Health")]

@@ -22,7 +22,7 @@ pub(super) struct StatusShape {
     version: &'static str,
     /// The zone whose names are live, with the final dot.
     zone: String,
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
     /// What keeps the registry: `memory`, `embedded`; later versions may have others.
     engine: &'static str,

@@ -63,7 +63,7 @@ impl Context {
 /// How to drain.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Drain")]
+#[schemars(rename = "DrainRequest")]
 pub(super) struct DrainBody {
     /// After how long the drain ends by itself, and the instance is up again; `never` when left out.
     #[schemars(with = "Option<form::SpanOrNever>")]

@@ -17,8 +17,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use hyper::body::Bytes;
-use schemars::{JsonSchema, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+use serde_json::json;
 
 use super::Context;
 use super::extract::{Params, service_name};
@@ -39,10 +40,30 @@ forms! {
     /// The id of an event.
     LastEventId inline |_| json_schema!({ "type": "string", "examples": ["m61c9ab1de0e04a3d-17"] });
 
-    /// Server-Sent Events.
-    EventStream inline |_| json_schema!({
-        "type": "string", "examples": ["event: reset\ndata: {\"store\":\"m61c9ab1de0e04a3d\",\"revision\":17}\n\n"],
-    });
+    /// One event of the stream.
+    WatchEvent named |generator| {
+        let mut of_kind = |name: &str, has_id: bool, data: fn(&mut SchemaGenerator) -> Schema| {
+            let mut event = json!({
+                "title": format!("{name} event"),
+                "type": "object",
+                "properties": {
+                    "event": { "type": "string", "const": name },
+                    "data": { "type": "string", "contentMediaType": "application/json", "contentSchema": data(generator) },
+                },
+                "required": ["event", "data"],
+            });
+            if has_id {
+                event["properties"]["id"] = json!({ "type": "string", "pattern": "^.+-[0-9]+$" });
+            }
+            event
+        };
+        json_schema!({ "oneOf": [
+            of_kind("change", true, |generator| generator.subschema_for::<ChangesShape<'_>>()),
+            of_kind("reset", false, |generator| generator.subschema_for::<ResetShape<'_>>()),
+            of_kind("snapshot", true, |generator| generator.subschema_for::<SnapshotShape<'_>>()),
+            of_kind("lagged", false, |generator| generator.subschema_for::<LaggedShape>()),
+        ] })
+    };
 }
 
 /// What became of an instance.
@@ -73,7 +94,7 @@ pub(super) struct ChangesShape<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ResetEvent")]
 pub(super) struct ResetShape<'a> {
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: &'a StoreId,
     #[schemars(with = "form::Revision")]
     revision: Revision,
@@ -83,7 +104,7 @@ pub(super) struct ResetShape<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SnapshotEvent")]
 pub(super) struct SnapshotShape<'a> {
-    #[schemars(with = "form::Store")]
+    #[schemars(with = "form::StoreId")]
     store: &'a StoreId,
     #[schemars(with = "form::Revision")]
     revision: Revision,

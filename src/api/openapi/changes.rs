@@ -6,7 +6,7 @@ use super::super::batch::{BatchBody, BatchShape};
 use super::super::form;
 use super::super::kind::Kind;
 use super::super::waiting::PositionForm;
-use super::super::watch::{ChangesShape, EventStream, LaggedShape, LastEventId, ResetShape, SnapshotShape};
+use super::super::watch::{LastEventId, WatchEvent};
 use super::{CHANGES, Operation};
 
 pub(in super::super) fn batch() -> Operation {
@@ -35,8 +35,7 @@ names it. `results` are in the order of the operations.";
 
 pub(in super::super) fn watch() -> Operation {
     let text = "Watch changes as they happen
-Server-Sent Events. Each has the JSON that `x-events` names as its `data`, on one line. Without a start, with one of \
-another store, or when more has happened than is kept, `reset` and `snapshot` come first. Every `change` is one revision, \
+Server-Sent Events, whose `data` is JSON on one line; the schema is that of one of them. Without a start, with one of another store, or when more has happened than is kept, `reset` and `snapshot` come first. Every `change` is one revision, \
 with `id: <store>-<revision>` to come back to. Silence is broken every 15 s by a comment, which may carry an `id` too.";
     Operation::new("watch", CHANGES, text)
         .query::<form::ServiceName>("service", "Only of this service.")
@@ -46,11 +45,7 @@ with `id: <store>-<revision>` to come back to. Silence is broken every 15 s by a
             "Last-Event-ID",
             "The id of the last event that was heard, in place of `after`. What no event had as its id is as none.",
         )
-        .answers_as::<EventStream>(200, "A stream that ends with the server, or with `lagged`.", "text/event-stream")
-        .with_event::<ChangesShape<'_>>("change")
-        .with_event::<ResetShape<'_>>("reset")
-        .with_event::<SnapshotShape<'_>>("snapshot")
-        .with_event::<LaggedShape>("lagged")
+        .answers_as::<WatchEvent>(200, "A stream that ends with the server, or with `lagged`.", "text/event-stream")
         .refuses(422, &[Kind::InvalidName])
         .refuses(503, &[Kind::TooManyWaiting])
 }

@@ -23,7 +23,7 @@ use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{Context, extract, form};
-use operation::Schemas;
+use operation::Components;
 
 pub(super) use changes::{batch, watch};
 pub(super) use instances::{
@@ -41,7 +41,7 @@ pub(super) use services::{
 pub(super) struct Routes {
     router: Router<Arc<Context>>,
     paths: Map<String, Value>,
-    schemas: Schemas,
+    components: Components,
 }
 
 impl Routes {
@@ -54,8 +54,12 @@ impl Routes {
             });
             settings.into_generator()
         };
-        let schemas = Schemas { taken: schemas(Contract::Deserialize), answered: schemas(Contract::Serialize) };
-        Self { router: Router::new(), paths: Map::new(), schemas }
+        let components = Components {
+            taken: schemas(Contract::Deserialize),
+            answered: schemas(Contract::Serialize),
+            refusals: Map::new(),
+        };
+        Self { router: Router::new(), paths: Map::new(), components }
     }
 
     /// Adds a route. One that has no parameters in its query refuses them all.
@@ -70,7 +74,7 @@ impl Routes {
             route = route.route_layer(axum::middleware::from_fn(extract::no_params));
         }
         self.router = self.router.route(path, route);
-        let operation = operation.render(&method, &mut self.schemas);
+        let operation = operation.render(&method, &mut self.components);
         let operations = self.paths.entry(path).or_insert_with(|| json!({}));
         operations[method.as_str().to_ascii_lowercase()] = operation;
         self
@@ -113,9 +117,9 @@ impl Routes {
 
     /// The document alone.
     pub(super) fn into_document(mut self) -> Value {
-        let headers = headers(&mut self.schemas);
-        let mut schemas = self.schemas.answered.take_definitions(true);
-        for (name, schema) in self.schemas.taken.take_definitions(true) {
+        let headers = headers(&mut self.components);
+        let mut schemas = self.components.answered.take_definitions(true);
+        for (name, schema) in self.components.taken.take_definitions(true) {
             // What both contracts have is one value in one form.
             let before = schemas.insert(name.clone(), schema.clone());
             assert!(before.is_none_or(|before| before == schema), "two schemas are called {name}");
@@ -132,7 +136,7 @@ impl Routes {
             "servers": [{ "url": "/", "description": "The server that this document comes from." }],
             "tags": TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
             "paths": self.paths,
-            "components": { "schemas": schemas, "headers": headers },
+            "components": { "schemas": schemas, "headers": headers, "responses": self.components.refusals },
         })
     }
 }
@@ -164,9 +168,9 @@ const TAGS: [(&str, &str); 5] = [
 ];
 
 /// The headers that responses refer to.
-fn headers(schemas: &mut Schemas) -> Value {
-    let revision = schemas.answered.subschema_for::<form::Revision>();
-    let store = schemas.answered.subschema_for::<form::Store>();
+fn headers(components: &mut Components) -> Value {
+    let revision = components.answered.subschema_for::<form::Revision>();
+    let store = components.answered.subschema_for::<form::StoreId>();
     json!({
         "Store": {
             "description": "The identity of the history that the answer speaks of.", "required": true, "schema": store,

@@ -17,10 +17,12 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// What schemas are made with: those of what comes in, and those of what goes out.
-pub(super) struct Schemas {
+/// What calls refer to. Schemas of what comes in are made with one generator, those of what goes out with another.
+pub(super) struct Components {
     pub(super) taken: SchemaGenerator,
     pub(super) answered: SchemaGenerator,
+    /// Responses that several calls share, by name.
+    pub(super) refusals: Map<String, Value>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,8 +57,6 @@ struct Answer {
     /// References to further headers, by name.
     headers: Vec<(&'static str, &'static str)>,
     links: Map<String, Value>,
-    /// What the events of a stream carry, by name.
-    events: Vec<(&'static str, MakeSchema)>,
 }
 
 /// What there is to say of a call. Refusals that every call of its kind shares are added by themselves.
@@ -186,8 +186,8 @@ impl Operation {
 
     fn answer(mut self, status: u16, description: &'static str, media: &'static str, form: Option<MakeSchema>) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
-        let (headers, links, events) = (Vec::new(), Map::new(), Vec::new());
-        self.answers.push(Answer { status, description, media_type: media, form, headers, links, events });
+        let (headers, links) = (Vec::new(), Map::new());
+        self.answers.push(Answer { status, description, media_type: media, form, headers, links });
         self
     }
 
@@ -252,11 +252,6 @@ impl Operation {
         })
     }
 
-    /// The last answer is a stream with events of a name.
-    pub(super) fn with_event<T: JsonSchema>(self, name: &'static str) -> Self {
-        self.edit_answer(|answer| answer.events.push((name, schema_of::<T>)))
-    }
-
     /// Refusals with a status.
     pub(super) fn refuses(mut self, status: u16, kinds: &[Kind]) -> Self {
         let all = self.refusals.entry(status).or_default();
@@ -292,7 +287,7 @@ impl Operation {
     }
 
     /// The operation object of the document.
-    pub(super) fn render(self, method: &Method, schemas: &mut Schemas) -> Value {
+    pub(super) fn render(self, method: &Method, schemas: &mut Components) -> Value {
         let operation = self.with_common_refusals(method);
         let mut object = json!({
             "operationId": operation.id,
@@ -315,8 +310,10 @@ impl Operation {
             responses.insert(answer.status.as_str().to_owned(), response);
         }
         for (status, kinds) in &operation.refusals {
-            let refusal = refusal(*status, kinds, !operation.is_answered_early, &mut schemas.answered);
-            responses.insert(status.to_string(), refusal);
+            let (name, refusal) = refusal(*status, kinds, &mut schemas.answered);
+            responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/{name}") }));
+            let before = schemas.refusals.insert(name.clone(), refusal.clone());
+            assert!(before.is_none_or(|before| before == refusal), "two refusals are called {name}");
         }
         object["responses"] = responses.into();
         object
@@ -376,9 +373,6 @@ impl Answer {
         if let Some(form) = self.form {
             response["content"][self.media_type] = json!({ "schema": form(schemas) });
         }
-        for (name, form) in &self.events {
-            response["content"][self.media_type]["x-events"][name] = form(schemas).to_value();
-        }
         if !self.links.is_empty() {
             response["links"] = self.links.clone().into();
         }
@@ -386,18 +380,20 @@ impl Answer {
     }
 }
 
-/// A problem document of one of several kinds.
-fn refusal(status: u16, kinds: &[Kind], speaks_of_registry: bool, schemas: &mut SchemaGenerator) -> Value {
+/// A problem document of one of several kinds, and a name for it. Many calls refuse alike.
+fn refusal(status: u16, kinds: &[Kind], schemas: &mut SchemaGenerator) -> (String, Value) {
+    let name = kinds.iter().map(|kind| format!("{kind:?}")).collect::<Vec<_>>().join("Or");
     let meanings: Vec<String> = kinds.iter().map(|kind| format!("- `{}`: {}", kind.urn(), kind.meaning())).collect();
     let named: &[(&str, &str)] = match status {
         503 => &[("Retry-After", "RetryAfter")],
         _ => &[],
     };
-    json!({
+    let response = json!({
         "description": meanings.join("\n"),
         // What refuses while the registry is loading has nothing to say of it.
-        "headers": headers(named, speaks_of_registry && status != 503),
+        "headers": headers(named, status != 503),
         "content": { "application/problem+json": { "schema": schemas.subschema_for::<problem::Document<'_>>() } },
         "x-problems": kinds.iter().map(|kind| kind.urn()).collect::<Vec<_>>(),
-    })
+    });
+    (name, response)
 }

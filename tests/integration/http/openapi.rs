@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::world::World;
 
 /// What the document is, as a file that shows in a review what a change does to the API.
-const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi.json");
+const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi/document.json");
 
 #[tokio::test(start_paused = true)]
 async fn the_document_is_the_one_that_was_looked_at() {
@@ -23,7 +23,7 @@ async fn the_document_is_the_one_that_was_looked_at() {
     assert!(
         text == known,
         "the API's document is another from line {} on. If that is meant, renew it and look at the difference:\n\
-         ROLLCALL_RENEW_SNAPSHOT=1 cargo test --test integration openapi && git diff tests/openapi.json",
+         ROLLCALL_RENEW_SNAPSHOT=1 cargo test --test integration openapi && git diff tests/openapi/document.json",
         differs.unwrap_or(known.lines().count()) + 1
     );
 }
