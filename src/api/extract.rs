@@ -29,11 +29,11 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 forms! {
     /// `*`, or a revision in quotes.
     IfMatch inline |_| json_schema!({
-        "type": "string", "anyOf": [{ "const": "*" }, { "pattern": "^\"[0-9]{1,19}\"$" }],
+        "type": "string", "pattern": "^([*]|\"[0-9]{1,19}\")$", "examples": ["\"17\"", "*"],
     });
 
     /// `*`
-    Asterisk inline |_| json_schema!({ "type": "string", "const": "*" });
+    Asterisk inline |_| json_schema!({ "type": "string", "pattern": "^[*]$", "examples": ["*"] });
 }
 
 /// Whether a request says that its body is JSON.

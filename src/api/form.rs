@@ -144,7 +144,7 @@ forms! {
     Protocol inline |_| words(&["tcp", "udp"]);
 
     /// Ports by name. A name is a label of at most 62 octets, and is looked up as `_name._tcp.service.zone`.
-    NamedPorts inline |generator| json_schema!({
+    NamedPorts named |generator| json_schema!({
         "type": "object",
         "propertyNames": { "pattern": format!("^{}$", label(62)), "maxLength": 62 },
         "additionalProperties": generator.subschema_for::<Port>(),
@@ -162,7 +162,7 @@ forms! {
 
     /// Keys and values that TXT records carry (RFC 6763 §6): key, `=` and value are at most 255 octets of UTF-8 together,
     /// all of them at most 4,096; keys differ by more than case.
-    Meta inline |_| json_schema!({
+    Meta named |_| json_schema!({
         "type": "object",
         "propertyNames": { "pattern": "^[ -<>-~]+$", "maxLength": 254 },
         "additionalProperties": { "type": "string", "maxLength": 253 },
@@ -249,7 +249,7 @@ forms! {
     ProbeMethod inline |_| words(&["GET", "HEAD"]);
 
     /// Request headers. Those that say where a request goes and where it ends are the probe's own.
-    ProbeHeaders inline |_| json_schema!({
+    ProbeHeaders named |_| json_schema!({
         "type": "object",
         "propertyNames": { "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "maxLength": 1024 },
         "additionalProperties": { "type": "string", "pattern": "^[^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*$", "maxLength": 1024 },

@@ -44,7 +44,7 @@ forms! {
     WatchEvent named |generator| {
         let mut of_kind = |name: &str, has_id: bool, data: fn(&mut SchemaGenerator) -> Schema| {
             let mut event = json!({
-                "title": format!("{name} event"),
+                "title": format!("{}{}Message", name[..1].to_uppercase(), &name[1..]),
                 "type": "object",
                 "properties": {
                     "event": { "type": "string", "const": name },

@@ -55,6 +55,10 @@ def before_call(context, case, kwargs):
         leave_one_of(case.query, "service", "under")
         leave_one_of(case.query, "after", "cursor")
         leave_one_of(case.headers, "If-Match", "If-None-Match")
+        # It knows no text for the patterns of these, and then sends none in the coverage phase.
+        for name in ("If-Match", "If-None-Match"):
+            if case.headers and case.headers.get(name) == "":
+                case.headers[name] = "*"
         if isinstance(case.body, dict | list):
             case.body = with_whole_numbers(case.body)
     wait = (case.query or {}).get("wait")
