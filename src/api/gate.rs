@@ -61,7 +61,9 @@ mod tests {
             let request = Request::builder().uri(path).body(Body::empty()).unwrap();
             gate.router().oneshot(request).await.unwrap().status().as_u16()
         };
-        for (path, expected) in [("/healthz", 200), ("/readyz", 503), ("/v1/services", 503), ("/nowhere", 503)] {
+        for (path, expected) in
+            [("/healthz", 200), ("/openapi.json", 200), ("/readyz", 503), ("/v1/services", 503), ("/nowhere", 503)]
+        {
             assert_eq!(status(path).await, expected, "{path}");
         }
         gate.open(Router::new().route("/v1/services", get(async || "all")));
