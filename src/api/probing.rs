@@ -1,22 +1,33 @@
 //! What this node's probes have found out beyond opinions.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, form};
 use crate::model::{Health, Instance, InstanceId, ProbeReport, ServiceName, Timestamp, Withheld};
 
-#[derive(Debug, Serialize)]
+/// Within how many microseconds probes ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProbeLatency")]
 struct LatencyShape {
+    /// Half of the last 32.
     p50: u64,
+    /// 99 of 100 of them, which is all.
     p99: u64,
 }
 
-/// How a check has fared, beside its opinion.
-#[derive(Debug, Serialize)]
+/// How a check has fared on the node that probes it, beside its opinion: with one instance only, and only from there.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProbeReport")]
 pub(super) struct ReportShape {
+    /// How often it has fallen again, of late.
     flaps: u8,
+    /// Successes in a row that turn critical into passing: `rise`, and more for who flaps.
     rise_needed: u8,
+    /// How often its opinion has turned.
     transitions: u32,
+    /// When its last probe ended.
+    #[schemars(with = "Option<form::Time>")]
     last_probe_at: Option<Timestamp>,
     latency_us: Option<LatencyShape>,
 }
