@@ -201,8 +201,10 @@ impl Checker {
                     self.probe_ended(place, &outcome, now);
                 }
                 Stage::Idle => {
-                    let missed = check.rhythm.rounds(due, tick);
-                    self.metrics.skipped(Skip::Late, missed);
+                    // A first probe is not of a round, but comes before them.
+                    if check.probed_at.is_some() {
+                        self.metrics.skipped(Skip::Late, check.rhythm.rounds(due, tick));
+                    }
                     self.start(key, now);
                 }
                 Stage::Waiting => {}
