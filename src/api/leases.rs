@@ -7,8 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::extract::{Path, json, no_body};
 use super::problem::Problem;
@@ -32,6 +31,11 @@ struct GrantBody {
 #[serde(deny_unknown_fields)]
 struct RenewBody {
     ids: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeasesShape {
+    leases: Vec<LeaseShape>,
 }
 
 impl Context {
@@ -99,7 +103,7 @@ pub(super) async fn renew_many(
         return Err(Problem::lapsed(lapsed));
     }
     let leases: Vec<LeaseShape> = renewed.into_iter().map(LeaseShape::from).collect();
-    Ok(Json(json!({ "leases": leases })).into_response())
+    Ok(Json(LeasesShape { leases }).into_response())
 }
 
 /// `GET /v1/leases/{id}`
