@@ -17,13 +17,15 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::model::{Instance, ServiceName, Timestamp};
-use crate::registry::{Batch, Change, Registry};
-use crate::store::{Followed, Watch};
+use crate::registry::{Batch, Cause, Change, Registry};
+use crate::store::{Followed, Lapsed, Watch};
 use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
 
 /// Changes of one batch that are logged one by one; more are summed up.
 const CHANGES_LOGGED: usize = 32;
+/// Services of a whole registry that are served before others have a turn.
+const SERVICES_AT_ONCE: usize = 128;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
@@ -94,7 +96,7 @@ pub fn spawn(
             match followed {
                 Followed::Reset(snapshot) => {
                     state = snapshot;
-                    publisher.publish_all(&state);
+                    publish_all(&mut publisher, &state).await;
                     metrics.observe(&state, started);
                     view.reset(state.clone());
                     tracing::debug!(store.revision = state.revision().0, "starting over from a snapshot");
@@ -116,9 +118,46 @@ pub fn spawn(
                     metrics.observe(&state, started);
                     view.publish(state.clone(), &batches);
                 }
+                Followed::Lapsed(lapsed) => {
+                    let batch = departure(&state, &lapsed);
+                    state.foresee(&batch);
+                    for name in batch.changes.iter().map(Change::service).collect::<BTreeSet<_>>() {
+                        publisher.publish(name, state.service(name));
+                    }
+                    // The serial follows with the record.
+                    metrics.observe(&state, started);
+                    view.publish(state.clone(), &[]);
+                }
             }
         }
     })
+}
+
+/// Serves a whole registry. Others of this thread, who may answer questions, go on meanwhile.
+async fn publish_all(publisher: &mut Publisher, state: &Registry) {
+    for names in publisher.absent_from(state).chunks(SERVICES_AT_ONCE) {
+        names.iter().for_each(|name| publisher.publish(name, None));
+        tokio::task::yield_now().await;
+    }
+    let mut services = state.services_after(None).peekable();
+    while services.peek().is_some() {
+        services.by_ref().take(SERVICES_AT_ONCE).for_each(|service| publisher.publish(service.name(), Some(service)));
+        tokio::task::yield_now().await;
+    }
+    publisher.complete(state.revision());
+}
+
+/// What lapsed leases will change when it is on record.
+fn departure(state: &Registry, lapsed: &[Lapsed]) -> Batch {
+    let of = |lapsed: &Lapsed| {
+        let instance = state.instance(&lapsed.service, lapsed.id.as_str())?;
+        let is_on_it = instance.lease.is_some_and(|lease| lease.id == lapsed.lease);
+        is_on_it.then(|| Change::Gone { instance: instance.clone(), cause: Cause::Expired })
+    };
+    let mut changes: Vec<Change> = lapsed.iter().filter_map(of).collect();
+    // Those of one service in one pass.
+    changes.sort_by(|a, b| a.service().cmp(b.service()));
+    Batch { revision: state.revision().next(), at: Timestamp::now(), changes }
 }
 
 fn cause(change: &Change) -> &'static str {

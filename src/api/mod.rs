@@ -31,6 +31,7 @@ mod instances;
 mod leases;
 mod services;
 mod settings;
+mod snapshot;
 mod status;
 // Those that wait.
 mod wait;
@@ -137,7 +138,11 @@ impl Context {
     }
 
     async fn served(&self, revision: Revision) -> Result<(), Problem> {
-        tokio::time::timeout(SERVED_WITHIN, self.view.reached(revision))
+        self.served_within(SERVED_WITHIN, revision).await
+    }
+
+    async fn served_within(&self, patience: Duration, revision: Revision) -> Result<(), Problem> {
+        tokio::time::timeout(patience, self.view.reached(revision))
             .await
             .map_err(|_| Problem::unavailable("the change is made, but this node does not serve it yet"))
     }
@@ -168,6 +173,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v1/leases/renew", post(leases::renew_many))
         .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))
         .route("/v1/leases/{id}/renew", post(leases::renew))
+        .route("/v1/snapshot", get(snapshot::save).put(snapshot::restore))
         .route("/v1/status", get(status::status))
         .route_layer(axum::middleware::from_fn(extract::no_params));
     // Whoever looks after a node may add parameters of their own.

@@ -10,6 +10,8 @@ use crate::registry::Batch;
 const BATCHES_KEPT: usize = 8192;
 /// Changes kept in all batches, because one batch may hold a whole service.
 const CHANGES_KEPT: usize = 65_536;
+/// Octets kept in all batches, as [`Batch::octets`] estimates them.
+const OCTETS_KEPT: usize = 32 << 20;
 /// Batches handed to a follower at once.
 const BATCHES_AT_ONCE: usize = 1024;
 
@@ -18,21 +20,25 @@ const BATCHES_AT_ONCE: usize = 1024;
 pub(super) struct Log {
     batches: VecDeque<Arc<Batch>>,
     changes: usize,
+    octets: usize,
     /// The position before the first batch that is kept.
     base: Revision,
 }
 
 impl Log {
     pub(super) fn starting_at(base: Revision) -> Self {
-        Self { batches: VecDeque::new(), changes: 0, base }
+        Self { batches: VecDeque::new(), changes: 0, octets: 0, base }
     }
 
     pub(super) fn push(&mut self, batch: Arc<Batch>) {
         self.changes += batch.changes.len();
+        self.octets += batch.octets();
         self.batches.push_back(batch);
-        while self.batches.len() > BATCHES_KEPT || (self.changes > CHANGES_KEPT && self.batches.len() > 1) {
+        let is_full = |log: &Self| log.changes > CHANGES_KEPT || log.octets > OCTETS_KEPT;
+        while self.batches.len() > BATCHES_KEPT || (self.batches.len() > 1 && is_full(self)) {
             if let Some(oldest) = self.batches.pop_front() {
                 self.changes -= oldest.changes.len();
+                self.octets -= oldest.octets();
                 self.base = oldest.revision;
             }
         }

@@ -122,6 +122,8 @@ impl Follower {
     pub(crate) async fn step(&mut self) {
         match self.watch.next().await.expect("the store is open") {
             Followed::Reset(snapshot) => self.registry = snapshot,
+            // Their batch follows.
+            Followed::Lapsed(_) => {}
             Followed::Batches(batches) => {
                 for batch in batches {
                     for change in &batch.changes {

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 
 use redb::{ReadableDatabase, ReadableTable};
 
-use super::super::journal::instance_key;
-use super::super::record;
 use super::super::schema::{INSTANCES, META, SERVICES};
 use super::*;
 use crate::model::{HttpCheck, HttpMethod, Instance, RequestHeaders};
+use crate::store::record::{self, instance_key};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
 

@@ -8,7 +8,7 @@ mod power;
 use std::time::Duration as StdDuration;
 
 use self::disk::Disk;
-use super::journal::{Redb, Unknown};
+use super::journal::Redb;
 use super::load::{self, LoadError};
 use super::{Embedded, schema};
 use crate::model::{
@@ -21,6 +21,7 @@ use crate::registry::{
 };
 use crate::store::journal::Restored;
 use crate::store::local::Local;
+use crate::store::unknown::Unknown;
 use crate::store::{CommitError, Committed, Followed, Settings, Store};
 
 fn settings() -> Settings {
@@ -54,17 +55,19 @@ fn load(disk: &Disk) -> Result<(redb::Database, Restored, Unknown), LoadError> {
     let mut builder = schema::builder();
     builder.set_check_integrity_on_open(true);
     let database = builder.create_with_backend(disk.clone())?;
-    let (restored, unknown) = load::load(&database)?;
+    let mut restored = load::load(&database)?;
+    let unknown = std::mem::take(&mut restored.unknown);
     Ok((database, restored, unknown))
 }
 
 /// The engine on a disk.
 fn serve(disk: &Disk) -> Embedded {
     let (database, mut restored, unknown) = load(disk).unwrap();
+    restored.unknown = unknown;
     load::begin(&database, &mut restored).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
-    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), unknown))
+    Local::start(restored, settings(), Redb::new(database, Box::new(reopen)))
 }
 
 async fn snapshot(store: &dyn Store) -> Registry {
