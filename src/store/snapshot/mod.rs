@@ -19,9 +19,6 @@ mod bounds;
 mod read;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::sync::Arc;
 

@@ -89,7 +89,7 @@ async fn write_the_file_of_the_first_version() {
     fs::write(FILE, disk.octets()).unwrap();
 }
 
-fn kept() -> Disk {
+pub(super) fn kept() -> Disk {
     Disk::holding(fs::read(FILE).expect("the repository keeps it"))
 }
 

@@ -4,6 +4,7 @@ mod disk;
 mod format;
 mod full;
 mod power;
+mod snapshot;
 
 use std::time::Duration as StdDuration;
 
@@ -21,6 +22,7 @@ use crate::registry::{
 };
 use crate::store::journal::Restored;
 use crate::store::local::Local;
+use crate::store::snapshot::{Reader, Replaced, Restorable, SnapshotError};
 use crate::store::unknown::Unknown;
 use crate::store::{CommitError, Committed, Followed, Settings, Store};
 
@@ -68,6 +70,26 @@ fn serve(disk: &Disk) -> Embedded {
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
     Local::start(restored, settings(), Redb::new(database, Box::new(reopen)))
+}
+
+/// The lines of all that a store keeps.
+async fn saved(store: &dyn Store) -> String {
+    let zone = "svc.internal".parse().unwrap();
+    let at = Timestamp::from_millis(1_764_000_000_000);
+    let mut lines = store.snapshot().await.unwrap().into_lines(zone, store.id(), at);
+    let octets: Vec<u8> = std::iter::from_fn(|| lines.next_chunk()).flatten().collect();
+    String::from_utf8(octets).unwrap()
+}
+
+/// What lines come to for a store, taken in pieces of a size.
+async fn readable(store: &dyn Store, lines: &str, size: usize) -> Result<Restorable, SnapshotError> {
+    let mut reader = Reader::new(store.limits().clone(), snapshot(store).await);
+    lines.as_bytes().chunks(size).try_for_each(|octets| reader.take(octets))?;
+    reader.finish()
+}
+
+async fn restore(store: &dyn Store, lines: &str) -> Replaced {
+    store.restore(readable(store, lines, 4096).await.unwrap()).await.unwrap()
 }
 
 async fn snapshot(store: &dyn Store) -> Registry {
