@@ -104,7 +104,8 @@ pub(super) async fn instances(
     let wanted = |instance: &&Arc<Instance>| {
         (!answered_only || instance.answered()) && tags.iter().all(|tag| instance.registration.has_tag(tag.as_str()))
     };
-    let mut found: Vec<&Instance> = all[first..].iter().filter(wanted).take(page.limit + 1).map(AsRef::as_ref).collect();
+    let mut found: Vec<&Instance> =
+        all[first..].iter().filter(wanted).take(page.limit + 1).map(AsRef::as_ref).collect();
     let more = found.len() > page.limit;
     found.truncate(page.limit);
     let next = found.last().filter(|_| more).map(|last| page.next(last.id.as_str(), &context.pins));

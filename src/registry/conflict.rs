@@ -215,9 +215,8 @@ pub(super) fn check_together(
             }
         }
         for (port, _) in said.ports.iter().filter(|(port, _)| ports.insert((port, said.protocol))) {
-            let has = |known: &Service| {
-                known.instances().iter().any(|i| i.registration.named_port(port.as_str()).is_some())
-            };
+            let has =
+                |known: &Service| known.instances().iter().any(|i| i.registration.named_port(port.as_str()).is_some());
             if !known.is_some_and(has) {
                 check_reserved(limits, &format!("_{port}._{}.{service}", said.protocol.as_str())).map_err(at)?;
             }

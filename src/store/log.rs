@@ -80,5 +80,13 @@ mod tests {
         log.push(batch(10_001, CHANGES_KEPT + 1));
         assert!(log.after(Revision(9_999)).is_none(), "one huge batch is kept alone");
         assert_eq!(log.after(Revision(10_000)).unwrap().len(), 1);
+        // Half of the changes, and more than their share of octets.
+        let wide = CHANGES_KEPT / 16;
+        for revision in 10_002..10_010 {
+            log.push(batch(revision, wide));
+        }
+        assert!(log.changes < CHANGES_KEPT && log.octets <= OCTETS_KEPT, "{} octets", log.octets);
+        assert_eq!(log.octets, log.batches.iter().map(|batch| batch.octets()).sum::<usize>());
+        assert!(log.after(Revision(10_001)).is_none() && log.after(Revision(10_008)).is_some());
     }
 }

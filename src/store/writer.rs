@@ -152,10 +152,16 @@ impl<J: Journal> Writer<J> {
         due.map_or(tick, |due| due.min(tick))
     }
 
-    async fn turn(&mut self, commands: Vec<(Command, Answer)>) {
+    async fn turn(&mut self, mut commands: Vec<(Command, Answer)>) {
         self.tell_lapses();
-        if self.refusal().is_some() {
-            return self.renew_or_refuse(commands);
+        if self.down.is_some() {
+            commands = self.renew(commands);
+        }
+        if let Some(refusal) = self.refusal() {
+            for (_, answer) in commands {
+                let _ = answer.send(Err(refusal.clone()));
+            }
+            return;
         }
         let mut decided = self.decide(commands);
         let kept = match decided.work.take() {
@@ -185,20 +191,21 @@ impl<J: Journal> Writer<J> {
         Some(CommitError::Unavailable(down.reason.clone()))
     }
 
-    /// What changes nothing that would have to be written is carried out: whoever registers again to renew is not to
-    /// lose its lease to a disk.
-    fn renew_or_refuse(&mut self, commands: Vec<(Command, Answer)>) {
-        let Some(refusal) = self.refusal() else { return };
+    /// Carries out what changes nothing that would have to be written, and returns the others: whoever registers again to
+    /// renew is not to lose its lease to a disk that refuses.
+    fn renew(&mut self, commands: Vec<(Command, Answer)>) -> Vec<(Command, Answer)> {
         let mut books = self.books.lock();
         let now = books.clock.now();
+        let mut others = Vec::new();
         for (command, answer) in commands {
-            let committed = match books.ledger.decide(&command, now) {
-                Ok(decision) if decision.only_renews() => Ok(books.ledger.settle(&decision, now)),
-                Ok(_) => Err(refusal.clone()),
-                Err(refused) => Err(CommitError::Refused(refused)),
-            };
-            let _ = answer.send(committed);
+            match books.ledger.decide(&command, now) {
+                Ok(decision) if decision.only_renews() => {
+                    let _ = answer.send(Ok(books.ledger.settle(&decision, now)));
+                }
+                _ => others.push((command, answer)),
+            }
         }
+        others
     }
 
     /// Decides what time and callers bring, each on top of those before.
@@ -384,78 +391,4 @@ impl<J: Journal> Writer<J> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::future::join_all;
-
-    use super::super::journal::{Restored, Unwritten};
-    use super::super::local::Local;
-    use super::super::{Settings, Store};
-    use super::*;
-    use crate::model::{Duration as Span, StoreId};
-    use crate::registry::{Limits, Registry};
-
-    /// Writes when it is let, and notes the size of each group.
-    struct Slow {
-        may_write: std::sync::mpsc::Receiver<()>,
-        groups: Arc<Mutex<Vec<usize>>>,
-    }
-
-    impl Journal for Slow {
-        const ENGINE: &'static str = "slow";
-        const KEEPS: bool = true;
-
-        fn write(&mut self, group: &Group, _: &Unknown) -> Result<(), String> {
-            self.groups.lock().push(group.leases.len());
-            self.may_write.recv().map_err(|error| error.to_string())
-        }
-
-        fn replace(&mut self, _: &Whole) -> Result<(), Unwritten> {
-            Ok(())
-        }
-    }
-
-    fn grant() -> Command {
-        Command::Grant { ttl: Span::from_secs(600) }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn groups_form_while_a_write_is_under_way_and_the_queue_is_bounded() {
-        let limits = Limits {
-            instances_per_service: 10,
-            instances: 10,
-            leases: 100_000,
-            remembered_names: 10,
-            configured: 10,
-            zone_octets: 14,
-            reserved: Default::default(),
-        };
-        let restored =
-            Restored { id: StoreId::new("test"), serial_base: 0, registry: Registry::default(), leases: Vec::new(), unknown: Unknown::default() };
-        let (let_write, may_write) = std::sync::mpsc::channel();
-        let groups: Arc<Mutex<Vec<usize>>> = Arc::default();
-        let journal = Slow { may_write, groups: groups.clone() };
-        let store = Arc::new(Local::start(restored, Settings { limits, name_memory: Duration::ZERO }, journal));
-        let first = tokio::spawn({
-            let store = store.clone();
-            async move { store.commit(grant()).await }
-        });
-        while groups.lock().is_empty() {
-            tokio::task::yield_now().await;
-        }
-
-        let commits = join_all((0..10_000).map(|_| store.commit(grant())));
-        let release = async {
-            // Enough for all groups, once everyone has asked.
-            tokio::task::yield_now().await;
-            (0..100).for_each(|_| let_write.send(()).unwrap());
-        };
-        let (committed, ()) = tokio::join!(commits, release);
-
-        assert!(first.await.unwrap().is_ok());
-        let refused = committed.iter().filter(|committed| committed.is_err()).count();
-        assert_eq!(refused, 10_000 - 8192, "more than the queue holds");
-        let reason = committed.last().unwrap().as_ref().unwrap_err().to_string();
-        assert!(reason.contains("8192 changes are waiting"), "{reason}");
-        assert_eq!(*groups.lock(), [vec![1], vec![GROUP_MAX; 8]].concat());
-    }
-}
+mod tests;

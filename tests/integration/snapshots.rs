@@ -115,7 +115,9 @@ async fn after_a_restore_the_registry_is_the_snapshots() {
         for late in [late, observe(&moved, Health::Passing)] {
             assert_eq!(store.commit(late).await.unwrap().revision, replaced.revision);
         }
-        assert!(store.commit(observe(&now("web", "moved"), Health::Passing)).await.unwrap().revision > replaced.revision);
+        assert!(
+            store.commit(observe(&now("web", "moved"), Health::Passing)).await.unwrap().revision > replaced.revision
+        );
 
         // A full term, and no lease that is not in it.
         assert!(store.lease(late_comer.lease.unwrap().id).is_none());
@@ -216,8 +218,7 @@ async fn a_drain_goes_on_and_lists_that_wait_are_answered() {
     world.call("DELETE", "/v1/services/web/instances/i2", None).await;
     let at = world.view.load().revision();
     let path = format!("/v1/services/web?after={at}&wait=10m");
-    let (listed, restored) =
-        tokio::join!(world.call("GET", &path, None), world.restore("application/jsonl", &lines));
+    let (listed, restored) = tokio::join!(world.call("GET", &path, None), world.restore("application/jsonl", &lines));
     assert_eq!(restored.0, 200, "{restored:?}");
     assert_eq!(listed.body["instances"].as_array().unwrap().len(), 2, "woken");
     let again = world.call("POST", "/v1/services/web/instances/i1/drain", None).await.body;

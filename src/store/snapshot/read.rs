@@ -226,7 +226,8 @@ impl Reader {
     }
 
     fn lease(&mut self, id: &str, record: &[u8]) -> Result<(), Fault> {
-        let id: LeaseId = id.parse().map_err(|error: crate::model::LeaseIdError| Fault::Malformed(error.to_string()))?;
+        let id: LeaseId =
+            id.parse().map_err(|error: crate::model::LeaseIdError| Fault::Malformed(error.to_string()))?;
         let is_next = self.part == Part::Leases && self.found.leases.last().is_none_or(|(last, _)| *last < id);
         if !is_next {
             return malformed("it is out of order");

@@ -37,8 +37,10 @@ async fn a_snapshot_of_the_first_version_says_what_it_said() {
     let told = |registry: &Registry| {
         let of = |service: &std::sync::Arc<crate::registry::Service>| {
             let instances: Vec<_> = service.instances().iter().map(|i| crate::model::Instance::clone(i)).collect();
-            let instances = instances.into_iter().map(|i| {
-                crate::model::Instance { revision: Revision(0), epoch: Revision(0), ..i }
+            let instances = instances.into_iter().map(|i| crate::model::Instance {
+                revision: Revision(0),
+                epoch: Revision(0),
+                ..i
             });
             format!("{} {:?} {:#?}", service.name(), service.remains(), instances.collect::<Vec<_>>())
         };
@@ -95,8 +97,11 @@ fn edited(lines: &str, edit: impl FnOnce(&mut Vec<String>)) -> String {
     let mut checksum = SipHasher24::new();
     checksum.write(text.as_bytes());
     let count = |kind: &str| lines.iter().filter(|line| line.starts_with(&format!("{{\"{kind}\""))).count();
-    let mut services: Vec<&str> =
-        lines.iter().filter_map(|line| line.strip_prefix("{\"instance\":\"")?.split_once('/')).map(|(s, _)| s).collect();
+    let mut services: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("{\"instance\":\"")?.split_once('/'))
+        .map(|(s, _)| s)
+        .collect();
     services.dedup();
     let checksum = checksum.finish128().as_u128();
     let end = format!(
