@@ -14,18 +14,19 @@ use axum::http::{HeaderMap, HeaderValue, Request, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::Problem;
-use super::{Context, guard};
+use super::{Context, form, guard};
 use crate::model::{Revision, StoreId, Timestamp};
 use crate::net::Pace;
 use crate::registry::Registry;
 use crate::store::snapshot::{Counts, Reader, Restorable};
 
 /// Lines of JSON.
-const MEDIA_TYPE: &str = "application/jsonl";
+pub(super) const MEDIA_TYPE: &str = "application/jsonl";
 /// Other names for them.
 const MEDIA_TYPES: [&str; 3] = [MEDIA_TYPE, "application/x-ndjson", "application/ndjson"];
 /// Octets of what is restored: ten times what the registry's limits make of plain instances.
@@ -57,12 +58,36 @@ pub(super) async fn save(State(context): State<Arc<Context>>) -> Result<Response
     Ok(response)
 }
 
-#[derive(Serialize)]
-struct RestoredShape {
+/// How much there is of everything.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Counts")]
+struct CountsShape {
+    /// Services that have instances.
+    services: usize,
+    /// Instances.
+    instances: usize,
+    /// Leases.
+    leases: usize,
+}
+
+impl From<Counts> for CountsShape {
+    fn from(Counts { services, instances, leases }: Counts) -> Self {
+        Self { services, instances, leases }
+    }
+}
+
+/// A snapshot that was restored.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Restored")]
+pub(super) struct RestoredShape {
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
-    replaced: Counts,
-    restored: Counts,
+    /// What there was.
+    replaced: CountsShape,
+    /// What there is.
+    restored: CountsShape,
 }
 
 /// `PUT /v1/snapshot`
@@ -85,9 +110,12 @@ pub(super) async fn restore(State(context): State<Arc<Context>>, request: Reques
     };
     let replaced = context.store.restore(content).await?;
     context.served_within(SERVED_WITHIN, replaced.revision).await?;
-    let store = context.store.id();
-    let shape =
-        RestoredShape { store, revision: replaced.revision, replaced: replaced.before, restored: replaced.after };
+    let shape = RestoredShape {
+        store: context.store.id(),
+        revision: replaced.revision,
+        replaced: replaced.before.into(),
+        restored: replaced.after.into(),
+    };
     let mut response = Json(shape).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(replaced.revision));
     Ok(response)

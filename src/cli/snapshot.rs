@@ -72,10 +72,11 @@ impl SnapshotArgs {
                     let saved = copy(&mut download, out).await?;
                     out.flush()?;
                     // What is on stdout is the snapshot.
-                    return Ok(match connection.output {
-                        Output::Json => writeln!(err, "{}", json_line(&saved))?,
-                        Output::Table => saved_table(&saved).write(err)?,
-                    });
+                    let told = match connection.output {
+                        Output::Json => writeln!(err, "{}", json_line(&saved)),
+                        Output::Table => saved_table(&saved).write(err),
+                    };
+                    return Ok(told?);
                 }
                 let mut saved = save(&mut download, file).await?;
                 saved["file"] = json!(file.to_string_lossy());

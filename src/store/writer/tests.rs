@@ -1,5 +1,7 @@
 //! Groups, what is due while a write is under way, and disks that stand still.
 
+use std::sync::mpsc::Sender;
+
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
@@ -10,10 +12,13 @@ use crate::store::journal::{Restored, Unwritten};
 use crate::store::local::Local;
 use crate::store::{Followed, Settings, Store};
 
+/// How much each group held.
+type Sizes = Arc<Mutex<Vec<usize>>>;
+
 /// Writes when it is let, and notes the size of each group.
 struct Slow {
     may_write: std::sync::mpsc::Receiver<()>,
-    groups: Arc<Mutex<Vec<usize>>>,
+    groups: Sizes,
 }
 
 impl Journal for Slow {
@@ -99,7 +104,8 @@ fn put(service: &str, id: &str, lease: LeaseWish) -> Command {
     }))
 }
 
-fn slow() -> (Arc<Local<Slow>>, std::sync::mpsc::Sender<()>, Arc<Mutex<Vec<usize>>>) {
+/// A store with a slow journal, what lets it write, and how much it wrote.
+fn slow() -> (Arc<Local<Slow>>, Sender<()>, Sizes) {
     let restored = Restored {
         id: StoreId::new("test"),
         serial_base: 0,
@@ -108,7 +114,7 @@ fn slow() -> (Arc<Local<Slow>>, std::sync::mpsc::Sender<()>, Arc<Mutex<Vec<usize
         unknown: Unknown::default(),
     };
     let (let_write, may_write) = std::sync::mpsc::channel();
-    let groups: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let groups = Sizes::default();
     let journal = Slow { may_write, groups: groups.clone() };
     let settings = Settings { limits: limits(), name_memory: Duration::from_secs(60) };
     (Arc::new(Local::start(restored, settings, journal)), let_write, groups)
