@@ -3,7 +3,7 @@
 //! The only writer of the zone and of the view. It takes what is pending at once, so a burst of changes to one
 //! service makes its answers anew once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,14 +16,16 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::model::{Instance, ServiceName, Timestamp};
-use crate::registry::{Batch, Change, Registry};
-use crate::store::{Followed, Watch};
+use crate::model::{Instance, InstanceId, ServiceName, Timestamp};
+use crate::registry::{Batch, Cause, Change, Registry};
+use crate::store::{Followed, Lapsed, Watch};
 use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
 
 /// Changes of one batch that are logged one by one; more are summed up.
 const CHANGES_LOGGED: usize = 32;
+/// Services of a whole registry that are served before others have a turn.
+const SERVICES_AT_ONCE: usize = 128;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
@@ -89,24 +91,28 @@ pub fn spawn(
     registry.register_collector(Box::new(LongCritical(view.reader())));
     tokio::spawn(async move {
         let mut state = Registry::default();
+        // What has lapsed and is not on record yet.
+        let mut withdrawn: Vec<Lapsed> = Vec::new();
         while let Some(followed) = watch.next().await {
             let started = Instant::now();
             match followed {
                 Followed::Reset(snapshot) => {
+                    // What has lapsed is told once more.
+                    withdrawn.clear();
                     state = snapshot;
-                    publisher.publish_all(&state);
+                    publish_all(&mut publisher, &state).await;
                     metrics.observe(&state, started);
                     view.reset(state.clone());
                     tracing::debug!(store.revision = state.revision().0, "starting over from a snapshot");
                 }
-                Followed::Batches(batches) => {
-                    for batch in &batches {
-                        log(batch, &state);
-                        for change in &batch.changes {
-                            metrics.changes.get_or_create(&CauseLabel { cause: cause(change) }).inc();
-                        }
-                        state.apply(batch);
+                Followed::Batches(batches, registry) => {
+                    log(&batches, &state);
+                    for change in batches.iter().flat_map(|batch| &batch.changes) {
+                        metrics.changes.get_or_create(&CauseLabel { cause: cause(change) }).inc();
                     }
+                    state = registry;
+                    withdrawn.retain(|lapsed| on_lapsed(&state, lapsed).is_some());
+                    state.foresee(&departure(&state, &withdrawn));
                     let touched: BTreeSet<&ServiceName> =
                         batches.iter().flat_map(|batch| &batch.changes).map(Change::service).collect();
                     for name in touched {
@@ -116,9 +122,52 @@ pub fn spawn(
                     metrics.observe(&state, started);
                     view.publish(state.clone(), &batches);
                 }
+                Followed::Lapsed(lapsed) => {
+                    let batch = departure(&state, &lapsed);
+                    state.foresee(&batch);
+                    withdrawn.extend(lapsed);
+                    for name in batch.changes.iter().map(Change::service).collect::<BTreeSet<_>>() {
+                        publisher.publish(name, state.service(name));
+                    }
+                    // The serial follows with the record.
+                    metrics.observe(&state, started);
+                    view.publish(state.clone(), &[]);
+                }
             }
         }
     })
+}
+
+/// Serves a whole registry. Others of this thread, who may answer questions, go on meanwhile.
+async fn publish_all(publisher: &mut Publisher, state: &Registry) {
+    for names in publisher.absent_from(state).chunks(SERVICES_AT_ONCE) {
+        names.iter().for_each(|name| publisher.publish(name, None));
+        tokio::task::yield_now().await;
+    }
+    let mut services = state.services_after(None).peekable();
+    while services.peek().is_some() {
+        services.by_ref().take(SERVICES_AT_ONCE).for_each(|service| publisher.publish(service.name(), Some(service)));
+        tokio::task::yield_now().await;
+    }
+    publisher.complete(state.revision());
+}
+
+/// An instance whose lease has lapsed, while it is still registered on that.
+fn on_lapsed<'s>(state: &'s Registry, lapsed: &Lapsed) -> Option<&'s Arc<Instance>> {
+    let instance = state.instance(&lapsed.service, lapsed.id.as_str())?;
+    instance.lease.is_some_and(|lease| lease.id == lapsed.lease).then_some(instance)
+}
+
+/// What lapsed leases will change when it is on record.
+fn departure(state: &Registry, lapsed: &[Lapsed]) -> Batch {
+    let of = |lapsed: &Lapsed| {
+        let instance = on_lapsed(state, lapsed)?.clone();
+        Some(Change::Gone { instance, cause: Cause::Expired })
+    };
+    let mut changes: Vec<Change> = lapsed.iter().filter_map(of).collect();
+    // Those of one service in one pass.
+    changes.sort_by(|a, b| a.service().cmp(b.service()));
+    Batch { revision: state.revision().next(), at: Timestamp::now(), changes }
 }
 
 fn cause(change: &Change) -> &'static str {
@@ -129,16 +178,31 @@ fn cause(change: &Change) -> &'static str {
     }
 }
 
-/// Tells people what changed.
-fn log(batch: &Arc<Batch>, before: &Registry) {
+/// Tells people what changed since a state.
+fn log<'b>(batches: &'b [Arc<Batch>], before: &'b Registry) {
     if !tracing::enabled!(target: "rollcall::changes", tracing::Level::INFO) {
         return;
     }
+    // What the batches have made of an instance so far.
+    let mut so_far: HashMap<(&ServiceName, &InstanceId), Option<&'b Arc<Instance>>, foldhash::fast::RandomState> =
+        HashMap::default();
+    for batch in batches {
+        log_batch(batch, |instance, after| {
+            let known = so_far.insert((&instance.service, &instance.id), after);
+            known.unwrap_or_else(|| before.instance(&instance.service, instance.id.as_str()))
+        });
+    }
+}
+
+/// Tells people of one batch; `follow` is told what becomes of an instance, and says what it was.
+fn log_batch<'b>(
+    batch: &'b Batch,
+    mut follow: impl FnMut(&'b Arc<Instance>, Option<&'b Arc<Instance>>) -> Option<&'b Arc<Instance>>,
+) {
     for change in batch.changes.iter().take(CHANGES_LOGGED) {
         match change {
             Change::Put { instance, cause } => {
-                let old = before.instance(&instance.service, instance.id.as_str());
-                let was = old.map_or("absent".to_owned(), |old| standing(old));
+                let was = follow(instance, Some(instance)).map_or("absent".to_owned(), |old| standing(old));
                 tracing::info!(
                     target: "rollcall::changes",
                     { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
@@ -147,13 +211,16 @@ fn log(batch: &Arc<Batch>, before: &Registry) {
                     standing(instance),
                 );
             }
-            Change::Gone { instance, cause } => tracing::info!(
-                target: "rollcall::changes",
-                { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
-                "{}: {} -> absent",
-                cause.as_str(),
-                standing(instance),
-            ),
+            Change::Gone { instance, cause } => {
+                follow(instance, None);
+                tracing::info!(
+                    target: "rollcall::changes",
+                    { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
+                    "{}: {} -> absent",
+                    cause.as_str(),
+                    standing(instance),
+                );
+            }
             Change::Configured { service, settings } => tracing::info!(
                 target: "rollcall::changes",
                 { service.name = %service, store.revision = batch.revision.0 },
@@ -165,6 +232,17 @@ fn log(batch: &Arc<Batch>, before: &Registry) {
                 { service.name = %service },
                 "the name is no longer remembered",
             ),
+        }
+    }
+    for change in batch.changes.iter().skip(CHANGES_LOGGED) {
+        match change {
+            Change::Put { instance, .. } => {
+                follow(instance, Some(instance));
+            }
+            Change::Gone { instance, .. } => {
+                follow(instance, None);
+            }
+            Change::Configured { .. } | Change::Forgotten { .. } => {}
         }
     }
     if let Some(more @ 1..) = batch.changes.len().checked_sub(CHANGES_LOGGED) {

@@ -142,7 +142,9 @@ impl Checker {
         let now = self.clock.tick(now);
         match followed {
             Followed::Reset(registry) => self.start_over(&registry, now),
-            Followed::Batches(batches) => {
+            // The batch that takes it away follows.
+            Followed::Lapsed(_) => {}
+            Followed::Batches(batches, _) => {
                 for change in batches.iter().flat_map(|batch| &batch.changes) {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),

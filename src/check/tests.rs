@@ -20,6 +20,7 @@ use crate::model::{
 use crate::registry::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
 };
+use crate::store::snapshot::{Replaced, Restorable, Snapshot};
 use crate::store::{self, CommitError, Committed, Followed, Memory, Store, Watch};
 
 /// A memory store that can be away, and counts what checks want to tell it.
@@ -57,8 +58,20 @@ impl Store for Flaky {
         self.memory.renew(leases).await
     }
 
-    fn lease(&self, id: LeaseId) -> Option<Lease> {
-        self.memory.lease(id)
+    fn leases(&self, ids: &[LeaseId]) -> Vec<Option<Lease>> {
+        self.memory.leases(ids)
+    }
+
+    fn limits(&self) -> &Limits {
+        self.memory.limits()
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, CommitError> {
+        self.memory.snapshot().await
+    }
+
+    async fn restore(&self, content: Restorable) -> Result<Replaced, CommitError> {
+        self.memory.restore(content).await
     }
 
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch> {
@@ -141,7 +154,8 @@ impl Rig {
             while !holds(&self.registry) {
                 match self.watch.next().await.unwrap() {
                     Followed::Reset(registry) => self.registry = registry,
-                    Followed::Batches(batches) => batches.iter().for_each(|batch| self.registry.apply(batch)),
+                    Followed::Batches(batches, _) => batches.iter().for_each(|batch| self.registry.apply(batch)),
+                    Followed::Lapsed(_) => {}
                 }
             }
         };

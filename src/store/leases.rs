@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::clock::Moment;
 use super::deadlines::Deadlines;
-use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName, Timestamp};
+use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName};
 use crate::registry::Change;
 
 type Member = (ServiceName, InstanceId);
@@ -19,12 +19,72 @@ pub(super) enum LeaseEdit {
     End(LeaseId),
 }
 
+/// Who is on a lease. Most leases are one instance's own, for which a tree would be ten times what it holds.
+#[derive(Debug, Default)]
+enum Members {
+    #[default]
+    None,
+    One(Member),
+    Many(BTreeSet<Member>),
+}
+
+impl Members {
+    fn iter(&self) -> impl Iterator<Item = &Member> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(member) => (Some(member), None),
+            Self::Many(members) => (None, Some(members)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Adds a member; says whether it is new.
+    fn insert(&mut self, member: Member) -> bool {
+        match std::mem::take(self) {
+            Self::None => *self = Self::One(member),
+            Self::One(first) if first == member => {
+                *self = Self::One(first);
+                return false;
+            }
+            Self::One(first) => *self = Self::Many([first, member].into()),
+            Self::Many(mut members) => {
+                let is_new = members.insert(member);
+                *self = Self::Many(members);
+                return is_new;
+            }
+        }
+        true
+    }
+
+    /// Takes a member out; says whether it was there.
+    fn remove(&mut self, member: &Member) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(only) if only == member => {
+                *self = Self::None;
+                true
+            }
+            Self::One(_) => false,
+            Self::Many(members) => {
+                let was_there = members.remove(member);
+                if members.len() == 1 {
+                    *self = members.pop_first().map_or(Self::None, Self::One);
+                }
+                was_there
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     ttl: Duration,
-    /// As of the grant or the last renewal. Made anew from two clocks at each look, it would differ from look to look.
-    expires_at: Timestamp,
-    members: BTreeSet<Member>,
+    members: Members,
+}
+
+/// The place behind all deadlines at a moment. No id is smaller than the first.
+fn behind(moment: Instant) -> (Instant, LeaseId) {
+    (moment + std::time::Duration::from_nanos(1), LeaseId::new(1))
 }
 
 /// How to take one change back.
@@ -67,9 +127,16 @@ impl Leases {
         self.held.get(&id).map(|held| held.ttl)
     }
 
+    /// The lengths of all that have not been ended, by id.
+    pub(super) fn all(&self) -> Vec<(LeaseId, Duration)> {
+        let mut all: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.ttl)).collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all
+    }
+
     /// Grants a lease that does not exist.
     pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
-        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: BTreeSet::new() });
+        self.held.insert(id, Held { ttl, members: Members::None });
         self.deadlines.set(id, now.instant + ttl.std());
         self.undo.push(Undo::Forget(id));
     }
@@ -77,21 +144,20 @@ impl Leases {
     /// Moves the deadline of a lease that is alive.
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
         let ttl = self.get(id, now)?.ttl;
-        self.held.get_mut(&id)?.expires_at = now.wall.after(ttl.std());
         self.deadlines.set(id, now.instant + ttl.std());
         self.get(id, now)
     }
 
     /// A lease that is alive.
     pub(super) fn get(&self, id: LeaseId, now: Moment) -> Option<Lease> {
-        self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
-        let Held { ttl, expires_at, .. } = *self.held.get(&id)?;
-        Some(Lease { id, ttl, expires_at })
+        let deadline = self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
+        let ttl = self.ttl(id)?;
+        Some(Lease { id, ttl, expires_at: now.wall_at(deadline) })
     }
 
     /// The instances on a lease.
     pub(super) fn members(&self, id: LeaseId) -> impl Iterator<Item = &Member> {
-        self.held.get(&id).into_iter().flat_map(|held| &held.members)
+        self.held.get(&id).into_iter().flat_map(|held| held.members.iter())
     }
 
     pub(super) fn end(&mut self, id: LeaseId) {
@@ -189,6 +255,16 @@ impl Leases {
         self.deadlines.next()
     }
 
+    /// The leases whose deadline lies after one moment and not after another, earliest first.
+    pub(super) fn lapsed_after(&self, after: Instant, now: Instant) -> impl Iterator<Item = LeaseId> {
+        self.deadlines.passed_from(behind(after), now).copied()
+    }
+
+    /// The next deadline after a moment.
+    pub(super) fn next_after(&self, after: Instant) -> Option<Instant> {
+        self.deadlines.next_from(behind(after))
+    }
+
     pub(super) fn lapsed(&self, now: Instant, max: usize) -> Vec<LeaseId> {
         self.deadlines.passed(now, max)
     }
@@ -197,25 +273,7 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_lease_is_the_same_at_every_look_between_renewals() {
-        let start = Instant::now();
-        // The clocks do not tick together: the wall clock is read in whole milliseconds.
-        let at = |micros: u64, wall| Moment {
-            instant: start + std::time::Duration::from_micros(micros),
-            wall: Timestamp::from_millis(wall),
-        };
-        let (mut leases, id) = (Leases::new(), LeaseId::new(1));
-        leases.grant(id, Duration::from_secs(10), at(0, 1_000));
-        for now in [at(0, 1_000), at(900, 1_000), at(1_100, 1_002), at(5_000_000, 999_000)] {
-            assert_eq!(leases.get(id, now).map(|lease| lease.expires_at), Some(Timestamp::from_millis(11_000)));
-        }
-        let renewed = leases.renew(id, at(6_000_000, 7_000)).unwrap();
-        assert_eq!(renewed.expires_at, Timestamp::from_millis(17_000));
-        assert_eq!(leases.get(id, at(15_999_999, 16_999)), Some(renewed));
-        assert_eq!(leases.get(id, at(16_000_000, 17_000)), None);
-    }
+    use crate::model::Timestamp;
 
     fn member(id: &str) -> Member {
         ("web".parse().unwrap(), id.parse().unwrap())
@@ -225,7 +283,7 @@ mod tests {
     fn what_is_taken_back_is_as_it_was() {
         let (mut leases, start) = (Leases::new(), Instant::now());
         let (a, b) = (LeaseId::new(1), LeaseId::new(2));
-        let now = Moment { instant: start, wall: Timestamp::from_millis(0) };
+        let now = Moment::of(start, Timestamp::from_millis(0));
         leases.grant(a, Duration::from_secs(10), now);
         leases.join(a, member("i1"));
         leases.keep();
@@ -233,6 +291,12 @@ mod tests {
 
         leases.leave(a, member("i1"));
         leases.join(a, member("i2"));
+        leases.join(a, member("i3"));
+        leases.join(a, member("i4"));
+        leases.join(a, member("i3"));
+        leases.leave(a, member("i3"));
+        assert!(leases.members(a).map(|(_, id)| id.as_str()).eq(["i2", "i4"]));
+        leases.leave(a, member("i2"));
         leases.end(a);
         leases.grant(b, Duration::from_secs(5), now);
         leases.join(b, member("i1"));

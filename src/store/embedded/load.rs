@@ -6,12 +6,12 @@ use std::sync::Arc;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::time::Instant;
 
-use super::journal::Unknown;
-use super::record::{self, RecordError};
 use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE, SERVICES, STORE};
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId};
 use crate::registry::{Registry, Remains};
 use crate::store::journal::Restored;
+use crate::store::record::{self, RecordError};
+use crate::store::unknown::Unknown;
 
 /// Why what is in a database cannot be read.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Progress {
 type Kept = (ServiceName, Vec<Arc<Instance>>, Remains);
 
 /// All that a database holds.
-pub(super) fn load(database: &Database) -> Result<(Restored, Unknown), LoadError> {
+pub(super) fn load(database: &Database) -> Result<Restored, LoadError> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
     let number = |key: &str| -> Result<u64, LoadError> {
@@ -108,13 +108,13 @@ pub(super) fn load(database: &Database) -> Result<(Restored, Unknown), LoadError
 
     let mut services = read_instances(&transaction.open_table(INSTANCES)?, &mut remains, &mut unknown)?;
     services.extend(remains.into_iter().map(|(name, remains)| (name, Vec::new(), remains)));
-    let restored = Restored {
+    Ok(Restored {
         id: StoreId::new(&format!("e{:016x}", number(STORE)?)),
         serial_base: number(SERIAL_BASE)? as u32,
         registry: Registry::restored(Revision(number(REVISION)?), services),
         leases,
-    };
-    Ok((restored, unknown))
+        unknown,
+    })
 }
 
 fn service_name(text: &str) -> Result<ServiceName, LoadError> {
@@ -128,6 +128,8 @@ fn read_instances(
     unknown: &mut Unknown,
 ) -> Result<Vec<Kept>, LoadError> {
     let mut services: Vec<Kept> = Vec::new();
+    // Of the service at hand.
+    let mut read: Vec<Arc<Instance>> = Vec::new();
     let mut progress = Progress::new(table.len()?);
     for entry in table.iter()? {
         let (key, octets) = entry?;
@@ -138,20 +140,27 @@ fn read_instances(
         };
         if services.last().is_none_or(|(name, ..)| name.as_str() != service) {
             if let Some((_, complete, _)) = services.last_mut() {
-                complete.shrink_to_fit();
+                // Copied to what it needs: shrunk in place, a million would leave as many gaps.
+                complete.extend(read.drain(..));
             }
             let name = service_name(service)?;
             let remains = remains.remove(&name).unwrap_or_default();
             services.push((name, Vec::new(), remains));
         }
-        let (name, instances, _) = services.last_mut().expect("its service was pushed");
-        let (instance, foreign) =
+        let (name, ..) = services.last().expect("its service was pushed");
+        let (mut instance, foreign) =
             record::read_instance(name, id, octets.value()).map_err(|error| at("instance", &key, error))?;
         if !foreign.is_empty() {
             unknown.instances.insert(key.to_owned(), foreign);
         }
-        instances.push(Arc::new(instance));
+        if let Some(sibling) = read.last() {
+            instance.registration.share_with(&sibling.registration);
+        }
+        read.push(Arc::new(instance));
         progress.step();
+    }
+    if let Some((_, complete, _)) = services.last_mut() {
+        complete.extend(read);
     }
     Ok(services)
 }

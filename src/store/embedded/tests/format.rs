@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 
 use redb::{ReadableDatabase, ReadableTable};
 
-use super::super::journal::instance_key;
-use super::super::record;
 use super::super::schema::{INSTANCES, META, SERVICES};
 use super::*;
 use crate::model::{HttpCheck, HttpMethod, Instance, RequestHeaders};
+use crate::store::record::{self, instance_key};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
 
@@ -91,7 +90,7 @@ async fn write_the_file_of_the_first_version() {
     fs::write(FILE, disk.octets()).unwrap();
 }
 
-fn kept() -> Disk {
+pub(super) fn kept() -> Disk {
     Disk::holding(fs::read(FILE).expect("the repository keeps it"))
 }
 
