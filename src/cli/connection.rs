@@ -4,9 +4,7 @@ use clap::Args;
 
 use super::fault::Fault;
 use super::screen::Output;
-use crate::client::Client;
-
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
+use crate::client::{Client, DEFAULT_ADDRESS};
 
 /// Which server, and the form of the result.
 #[derive(Debug, Args)]

@@ -14,8 +14,6 @@ pub(super) enum Fault {
     Usage(String),
     /// A server said no, or none could be reached.
     Client(ClientError),
-    /// A server answered something else than was asked for: which list is missing.
-    Answer(&'static str),
     /// What was asked for is under way, but not there yet.
     NotYet(String),
     /// This machine failed, most likely where the output went.
@@ -33,7 +31,6 @@ impl Fault {
         match self {
             Self::Usage(sentence) | Self::NotYet(sentence) => Some(sentence.clone()),
             Self::Client(error) => Some(error.to_string()),
-            Self::Answer(list) => Some(format!("the answer of the server has no list of {list}")),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
             Self::Local(error) => Some(error.to_string()),
         }
@@ -51,9 +48,7 @@ impl Fault {
         match self {
             Self::Usage(_) | Self::Client(ClientError::Request { .. }) => Self::USAGE.into(),
             Self::Client(ClientError::Refused(_)) | Self::NotYet(_) => Self::REFUSED.into(),
-            Self::Answer(_) | Self::Client(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => {
-                Self::UNREACHABLE.into()
-            }
+            Self::Client(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => Self::UNREACHABLE.into(),
             // `rollcall services | head` has done what was asked of it.
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Self::Local(_) => Self::REFUSED.into(),

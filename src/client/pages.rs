@@ -1,0 +1,86 @@
+//! Whole lists, page after page.
+
+use serde_json::Value;
+
+use super::shape::{Instance, Service, read};
+use super::{Client, ClientError, Page, Selection};
+
+/// How often a list is begun again that moves on faster than it can be read.
+const RESTARTS_MAX: usize = 3;
+
+/// All pages of a list as one: the envelope of the first, the entries of all.
+async fn whole(
+    list: &'static str,
+    mut page: impl AsyncFnMut(Option<&str>) -> Result<Value, ClientError>,
+) -> Result<Value, ClientError> {
+    let mut restarts = 0;
+    'anew: loop {
+        let mut whole = page(None).await?;
+        let mut entries = take_entries(&mut whole, list)?;
+        while let Some(cursor) = whole["next"].as_str().map(str::to_owned) {
+            let mut next = match page(Some(&cursor)).await {
+                // The cursor has become too old.
+                Err(error) if error.status() == Some(410) && restarts < RESTARTS_MAX => {
+                    restarts += 1;
+                    continue 'anew;
+                }
+                next => next?,
+            };
+            entries.append(&mut take_entries(&mut next, list)?);
+            // A cursor that leads to itself would be followed for ever.
+            let stuck = next["next"].as_str() == Some(&cursor);
+            whole["next"] = if stuck { Value::Null } else { next["next"].take() };
+        }
+        whole[list] = entries.into();
+        return Ok(whole);
+    }
+}
+
+fn take_entries(page: &mut Value, list: &'static str) -> Result<Vec<Value>, ClientError> {
+    match page.get_mut(list).map(Value::take) {
+        Some(Value::Array(entries)) => Ok(entries),
+        _ => Err(ClientError::Protocol {
+            address: "the server".to_owned(),
+            detail: format!("the answer has no list of {list}"),
+        }),
+    }
+}
+
+impl Client {
+    /// All services, or those under a group, as one list: `{"store", "revision", "services": […], "next": null}`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn every_service(&self, under: Option<&str>) -> Result<Value, ClientError> {
+        whole("services", async |cursor| self.services(under, Page { limit: None, cursor }).await).await
+    }
+
+    /// All instances of a service as one list.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn every_instance(&self, service: &str, selection: Selection<'_>) -> Result<Value, ClientError> {
+        let page = async |cursor: Option<&str>| {
+            let page = Page { limit: None, cursor };
+            self.instances(service, selection, page).await
+        };
+        whole("instances", page).await
+    }
+
+    /// The services under a group, at any depth: `payments` has `api.payments`. An empty group has all.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn services_under(&self, group: &str) -> Result<Vec<Service>, ClientError> {
+        let group = Some(group).filter(|group| !group.is_empty());
+        read(self.every_service(group).await?["services"].take())
+    }
+
+    /// The instances of a service; a service that nobody knows has none.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn instances_of(&self, service: &str, selection: Selection<'_>) -> Result<Vec<Instance>, ClientError> {
+        read(self.every_instance(service, selection).await?["instances"].take())
+    }
+}
