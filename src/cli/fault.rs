@@ -16,6 +16,8 @@ pub(super) enum Fault {
     Client(ClientError),
     /// What was asked for is under way, but not there yet.
     NotYet(String),
+    /// The program that was run ended with this code, or could not be started, and whoever reads the output knows.
+    Ended(u8),
     /// This machine failed, most likely where the output went.
     Local(io::Error),
 }
@@ -30,6 +32,7 @@ impl Fault {
     pub(super) fn sentence(&self) -> Option<String> {
         match self {
             Self::Usage(sentence) | Self::NotYet(sentence) => Some(sentence.clone()),
+            Self::Ended(_) => None,
             Self::Client(error) => Some(error.to_string()),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
             Self::Local(error) => Some(error.to_string()),
@@ -46,6 +49,7 @@ impl Fault {
 
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Ended(code) => (*code).into(),
             Self::Usage(_) | Self::Client(ClientError::Request { .. }) => Self::USAGE.into(),
             Self::Client(ClientError::Refused(_)) | Self::NotYet(_) => Self::REFUSED.into(),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => Self::UNREACHABLE.into(),

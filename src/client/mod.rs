@@ -29,6 +29,7 @@ mod path;
 mod pool;
 mod problem;
 mod registration;
+mod rehearse;
 mod shape;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backoff::Backoff;
 use super::{Client, ClientError, Instance, Limits, Registration, shape};
@@ -136,37 +136,20 @@ impl KeepAlive {
 
     /// Takes the instances out of answers and waits until no cache holds them any more, at most `max`. They stay
     /// registered, and are renewed meanwhile; end the service and then [`close`](Self::close). What is not registered,
-    /// or not any more, needs no drain.
+    /// or not any more, needs no drain. The future does not borrow, so that events can be read meanwhile.
     ///
     /// # Errors
     /// When the server said no, or could not be reached for all that time.
-    pub async fn drain(&self, max: Duration) -> Result<(), ClientError> {
-        let started = Instant::now();
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let mut last = Ok(());
-        for (service, id) in &self.names {
-            loop {
-                let left = max.saturating_sub(started.elapsed());
-                match timeout(left, self.client.drain(service, id, None, true)).await {
-                    // It is withdrawn, and whoever still holds it has had `max`.
-                    Err(_) => return last,
-                    Ok(Ok(_)) => last = Ok(()),
-                    Ok(Err(error)) if error.status() == Some(404) => {}
-                    Ok(Err(error)) if error.is_temporary() => {
-                        let pause = backoff.pause(error.retry_after(), fastrand::f64());
-                        last = Err(error);
-                        if left <= pause {
-                            return last;
-                        }
-                        tokio::time::sleep(pause).await;
-                        continue;
-                    }
-                    Ok(Err(error)) => return Err(error),
-                }
-                break;
+    pub fn drain(&self, max: Duration) -> impl Future<Output = Result<(), ClientError>> + Send + use<> {
+        let (client, names) = (self.client.clone(), self.names.clone());
+        async move {
+            let until = Instant::now() + max;
+            let drains = names.iter().map(|(service, id)| (service.as_str(), id.as_str()));
+            for (service, id) in drains {
+                drain(&client, service, id, until).await?;
             }
+            Ok(())
         }
-        last
     }
 
     /// Takes away what is kept, at once: deregisters the instance, or revokes the lease that several share. An instance
@@ -179,6 +162,29 @@ impl KeepAlive {
         let asked = self.close.take().is_some_and(|close| close.send(reply).is_ok());
         // A task that has ended has nothing to take away.
         if asked { done.await.unwrap_or(Ok(())) } else { Ok(()) }
+    }
+}
+
+/// Drains one instance, with more tries while the server is in trouble.
+async fn drain(client: &Client, service: &str, id: &str, until: Instant) -> Result<(), ClientError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+    let mut last = Ok(());
+    loop {
+        match timeout_at(until, client.drain(service, id, None, true)).await {
+            // It is withdrawn, and whoever still holds it has had its time; or nobody was ever reached.
+            Err(_) => return last,
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) if error.status() == Some(404) => return Ok(()),
+            Ok(Err(error)) if error.is_temporary() => {
+                let retry_at = Instant::now() + backoff.pause(error.retry_after(), fastrand::f64());
+                if retry_at >= until {
+                    return Err(error);
+                }
+                last = Err(error);
+                sleep_until(retry_at).await;
+            }
+            Ok(Err(error)) => return Err(error),
+        }
     }
 }
 
