@@ -80,6 +80,11 @@ impl Client {
         })
     }
 
+    /// What the server that answered last said is none of this API.
+    pub(super) fn protocol_error(&self, detail: String) -> ClientError {
+        self.shared.servers[self.shared.preferred.load(Ordering::Relaxed)].protocol_error(detail)
+    }
+
     fn prefer(&self, position: usize) {
         self.shared.preferred.store(position % self.shared.servers.len(), Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::events::{Event, Events};
-use super::shape::{Change, Instance, read};
+use super::shape::{Change, Instance};
 use super::{Client, ClientError, Watched};
 
 /// Between two tries to come back, at first and at most.
@@ -158,7 +158,7 @@ impl Watch {
                 Followed::Lost(because) => return Ok(WatchEvent::Lost { because }),
                 Followed::Back => return Ok(WatchEvent::Back),
                 Followed::Event(event) => {
-                    if let Some(event) = typed(&event)? {
+                    if let Some(event) = self.typed(&event)? {
                         return Ok(event);
                     }
                 }
@@ -170,24 +170,25 @@ impl Watch {
     pub fn last_id(&self) -> Option<&str> {
         self.follow.last_id()
     }
-}
 
-/// The event as a program wants it; none for `lagged`, after which the stream ends and is taken up again, and for those
-/// of later versions.
-fn typed(event: &Event) -> Result<Option<WatchEvent>, ClientError> {
-    let mut data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-    Ok(Some(match event.name.as_str() {
-        "reset" => WatchEvent::Reset,
-        "snapshot" => WatchEvent::Snapshot {
-            instances: read(data["instances"].take())?,
-            is_last: data["last"].as_bool().unwrap_or(false),
-        },
-        "change" => WatchEvent::Changed {
-            revision: data["revision"].as_u64().unwrap_or_default(),
-            changes: read(data["changes"].take())?,
-        },
-        _ => return Ok(None),
-    }))
+    /// The event as a program wants it; none for `lagged`, after which the stream ends and is taken up again, and for those
+    /// of later versions.
+    fn typed(&self, event: &Event) -> Result<Option<WatchEvent>, ClientError> {
+        let client = &self.follow.client;
+        let mut data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        Ok(Some(match event.name.as_str() {
+            "reset" => WatchEvent::Reset,
+            "snapshot" => WatchEvent::Snapshot {
+                instances: client.read(data["instances"].take())?,
+                is_last: data["last"].as_bool().unwrap_or(false),
+            },
+            "change" => WatchEvent::Changed {
+                revision: data["revision"].as_u64().unwrap_or_default(),
+                changes: client.read(data["changes"].take())?,
+            },
+            _ => return Ok(None),
+        }))
+    }
 }
 
 impl Client {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::path::lease_path;
 use super::registration::text;
-use super::shape::{Lease, read};
+use super::shape::Lease;
 use super::{Client, ClientError};
 
 impl Client {
@@ -18,7 +18,7 @@ impl Client {
     /// As [`Client::request`].
     pub async fn grant(&self, ttl: Duration) -> Result<Lease, ClientError> {
         let body = json!({"ttl": text(ttl)});
-        read(self.request(Method::POST, "/v1/leases", Some(&body), &[]).await?.body)
+        self.read(self.request(Method::POST, "/v1/leases", Some(&body), &[]).await?.body)
     }
 
     /// Looks at a lease.
@@ -26,7 +26,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`]; a refusal with status 404 when it is not alive.
     pub async fn lease(&self, id: &str) -> Result<Lease, ClientError> {
-        read(self.request(Method::GET, &lease_path(id), None, &[]).await?.body)
+        self.read(self.request(Method::GET, &lease_path(id), None, &[]).await?.body)
     }
 
     /// Renews a lease.
@@ -34,7 +34,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`]; a refusal with status 410 when it is not alive: grant another and register again.
     pub async fn renew_lease(&self, id: &str) -> Result<Lease, ClientError> {
-        read(self.repeatable(Method::POST, &format!("{}/renew", lease_path(id)), None).await?)
+        self.read(self.repeatable(Method::POST, &format!("{}/renew", lease_path(id)), None).await?)
     }
 
     /// Ends a lease: every instance on it leaves at once.

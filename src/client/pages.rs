@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::shape::{Instance, Service, read};
+use super::shape::{Instance, Service};
 use super::{Client, ClientError, Page, Selection};
 
 /// How often a list is begun again that moves on faster than it can be read.
@@ -10,13 +10,14 @@ const RESTARTS_MAX: usize = 3;
 
 /// All pages of a list as one: the envelope of the first, the entries of all.
 async fn whole(
+    client: &Client,
     list: &'static str,
     mut page: impl AsyncFnMut(Option<&str>) -> Result<Value, ClientError>,
 ) -> Result<Value, ClientError> {
     let mut restarts = 0;
     'anew: loop {
         let mut whole = page(None).await?;
-        let mut entries = take_entries(&mut whole, list)?;
+        let mut entries = take_entries(client, &mut whole, list)?;
         while let Some(cursor) = whole["next"].as_str().map(str::to_owned) {
             let mut next = match page(Some(&cursor)).await {
                 // The cursor has become too old.
@@ -26,7 +27,7 @@ async fn whole(
                 }
                 next => next?,
             };
-            entries.append(&mut take_entries(&mut next, list)?);
+            entries.append(&mut take_entries(client, &mut next, list)?);
             // A cursor that leads to itself would be followed for ever.
             let stuck = next["next"].as_str() == Some(&cursor);
             whole["next"] = if stuck { Value::Null } else { next["next"].take() };
@@ -36,13 +37,10 @@ async fn whole(
     }
 }
 
-fn take_entries(page: &mut Value, list: &'static str) -> Result<Vec<Value>, ClientError> {
+fn take_entries(client: &Client, page: &mut Value, list: &'static str) -> Result<Vec<Value>, ClientError> {
     match page.get_mut(list).map(Value::take) {
         Some(Value::Array(entries)) => Ok(entries),
-        _ => Err(ClientError::Protocol {
-            address: "the server".to_owned(),
-            detail: format!("the answer has no list of {list}"),
-        }),
+        _ => Err(client.protocol_error(format!("the answer has no list of {list}"))),
     }
 }
 
@@ -52,7 +50,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub async fn every_service(&self, under: Option<&str>) -> Result<Value, ClientError> {
-        whole("services", async |cursor| self.services(under, Page { limit: None, cursor }).await).await
+        whole(self, "services", async |cursor| self.services(under, Page { limit: None, cursor }).await).await
     }
 
     /// All instances of a service as one list.
@@ -64,7 +62,7 @@ impl Client {
             let page = Page { limit: None, cursor };
             self.instances(service, selection, page).await
         };
-        whole("instances", page).await
+        whole(self, "instances", page).await
     }
 
     /// The services under a group, at any depth: `payments` has `api.payments`. An empty group has all.
@@ -73,7 +71,7 @@ impl Client {
     /// As [`Client::request`].
     pub async fn services_under(&self, group: &str) -> Result<Vec<Service>, ClientError> {
         let group = Some(group).filter(|group| !group.is_empty());
-        read(self.every_service(group).await?["services"].take())
+        self.read(self.every_service(group).await?["services"].take())
     }
 
     /// The instances of a service; a service that nobody knows has none.
@@ -81,6 +79,6 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub async fn instances_of(&self, service: &str, selection: Selection<'_>) -> Result<Vec<Instance>, ClientError> {
-        read(self.every_instance(service, selection).await?["instances"].take())
+        self.read(self.every_instance(service, selection).await?["instances"].take())
     }
 }

@@ -9,15 +9,15 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::ClientError;
+use super::{Client, ClientError};
 use crate::model;
 
-/// Reads an answer; one that lacks what every server says is none of this API.
-pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, ClientError> {
-    serde_json::from_value(value).map_err(|error| ClientError::Protocol {
-        address: "the server".to_owned(),
-        detail: format!("an answer of another shape: {error}"),
-    })
+impl Client {
+    /// Reads an answer; one that lacks what every server says is none of this API.
+    pub(super) fn read<T: DeserializeOwned>(&self, value: Value) -> Result<T, ClientError> {
+        serde_json::from_value(value)
+            .map_err(|error| self.protocol_error(format!("an answer of another shape: {error}")))
+    }
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn an_instance_is_read_with_what_later_servers_say() {
-        let instance: Instance = read(json!({
+        let client = Client::new(["here:1"], None).unwrap();
+        let instance: Instance = client.read(json!({
             "service": "web", "id": "w1", "addresses": ["10.0.0.7"], "port": 80, "generation": null, "answered": true,
             "lease": {"id": "ab", "ttl": "1m30s", "expires_at": "2026-01-01T00:00:00.250Z"}, "later": [1],
         }))
@@ -214,8 +215,10 @@ mod tests {
         assert_eq!(lease.ttl, Duration::from_secs(90));
         assert_eq!(lease.expires_at, Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_250)));
         assert_eq!((instance.answered, &instance.further["later"]), (true, &json!([1])));
-        let error = read::<Instance>(json!({"service": "web"})).unwrap_err().to_string();
-        assert!(error.contains("missing field `id`"), "{error}");
+        let error = client.read::<Instance>(json!({"service": "web"})).unwrap_err().to_string();
+        let expected =
+            "what answered at here:1 does not speak Rollcall's API: an answer of another shape: missing field `id`";
+        assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::KeepEvent;
 use super::machine::{Outcome, is_final};
 use crate::client::path::instance_path;
-use crate::client::{Client, ClientError, Instance, Registration, shape};
+use crate::client::{Client, ClientError, Instance, Registration};
 
 /// How often a departure that comes upon changes looks anew.
 const LEAVING_TRIES: usize = 5;
@@ -118,7 +118,7 @@ async fn leave(client: &Client, registration: &Registration) -> Result<(), Clien
     };
     let mut tries = 0;
     loop {
-        let standing: Instance = shape::read(client.instance(service, id).await?)?;
+        let standing: Instance = client.read(client.instance(service, id).await?)?;
         if standing.generation != Some(generation) {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backoff::Backoff;
-use super::{Client, ClientError, Instance, Limits, Registration, shape};
+use super::{Client, ClientError, Instance, Limits, Registration};
 use crate::model::Timestamp;
 use kept::Kept;
 use machine::{Duty, Machine};
@@ -337,6 +337,6 @@ impl Client {
     /// As [`Client::request`].
     pub async fn register_instance(&self, registration: &Registration) -> Result<Instance, ClientError> {
         let body = registration.body().clone().into();
-        shape::read(self.register(registration.service(), Some(registration.id()), &body).await?)
+        self.read(self.register(registration.service(), Some(registration.id()), &body).await?)
     }
 }
