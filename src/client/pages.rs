@@ -8,32 +8,53 @@ use super::{Client, ClientError, Page, Selection};
 /// How often a list is begun again that moves on faster than it can be read.
 const RESTARTS_MAX: usize = 3;
 
-/// All pages of a list as one: the envelope of the first, the entries of all.
-async fn whole(
-    client: &Client,
-    list: &'static str,
-    mut page: impl AsyncFnMut(Option<&str>) -> Result<Value, ClientError>,
-) -> Result<Value, ClientError> {
-    let mut restarts = 0;
-    'anew: loop {
-        let mut whole = page(None).await?;
-        let mut entries = take_entries(client, &mut whole, list)?;
-        while let Some(cursor) = whole["next"].as_str().map(str::to_owned) {
-            let mut next = match page(Some(&cursor)).await {
-                // The cursor has become too old.
-                Err(error) if error.status() == Some(410) && restarts < RESTARTS_MAX => {
-                    restarts += 1;
-                    continue 'anew;
-                }
-                next => next?,
-            };
-            entries.append(&mut take_entries(client, &mut next, list)?);
-            // A cursor that leads to itself would be followed for ever.
-            let stuck = next["next"].as_str() == Some(&cursor);
-            whole["next"] = if stuck { Value::Null } else { next["next"].take() };
+/// Which list.
+#[derive(Debug, Clone, Copy)]
+enum List<'a> {
+    Services { under: Option<&'a str> },
+    Instances { service: &'a str, selection: Selection<'a> },
+}
+
+impl List<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Services { .. } => "services",
+            Self::Instances { .. } => "instances",
         }
-        whole[list] = entries.into();
-        return Ok(whole);
+    }
+
+    async fn page(self, client: &Client, cursor: Option<&str>) -> Result<Value, ClientError> {
+        let page = Page { limit: None, cursor };
+        match self {
+            Self::Services { under } => client.services(under, page).await,
+            Self::Instances { service, selection } => client.instances(service, selection, page).await,
+        }
+    }
+
+    /// All pages as one: the envelope of the first, the entries of all.
+    async fn whole(self, client: &Client) -> Result<Value, ClientError> {
+        let name = self.name();
+        let mut restarts = 0;
+        'anew: loop {
+            let mut whole = self.page(client, None).await?;
+            let mut entries = take_entries(client, &mut whole, name)?;
+            while let Some(cursor) = whole["next"].as_str().map(str::to_owned) {
+                let mut next = match self.page(client, Some(&cursor)).await {
+                    // The cursor has become too old.
+                    Err(error) if error.status() == Some(410) && restarts < RESTARTS_MAX => {
+                        restarts += 1;
+                        continue 'anew;
+                    }
+                    next => next?,
+                };
+                entries.append(&mut take_entries(client, &mut next, name)?);
+                // A cursor that leads to itself would be followed for ever.
+                let stuck = next["next"].as_str() == Some(&cursor);
+                whole["next"] = if stuck { Value::Null } else { next["next"].take() };
+            }
+            whole[name] = entries.into();
+            return Ok(whole);
+        }
     }
 }
 
@@ -50,7 +71,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub async fn every_service(&self, under: Option<&str>) -> Result<Value, ClientError> {
-        whole(self, "services", async |cursor| self.services(under, Page { limit: None, cursor }).await).await
+        List::Services { under }.whole(self).await
     }
 
     /// All instances of a service as one list.
@@ -58,11 +79,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub async fn every_instance(&self, service: &str, selection: Selection<'_>) -> Result<Value, ClientError> {
-        let page = async |cursor: Option<&str>| {
-            let page = Page { limit: None, cursor };
-            self.instances(service, selection, page).await
-        };
-        whole(self, "instances", page).await
+        List::Instances { service, selection }.whole(self).await
     }
 
     /// The services under a group, at any depth: `payments` has `api.payments`. An empty group has all.

@@ -263,3 +263,17 @@ async fn leases_are_granted_renewed_and_revoked() {
     );
     assert_eq!(server.heard()[0].body, json!({"ttl": "15s"}));
 }
+
+#[test]
+fn futures_can_be_sent_to_other_threads() {
+    fn send<T: Send>(_: T) {}
+    let client = Client::new(["localhost"], None).unwrap();
+    send(client.services_under("payments"));
+    send(client.instances_of("web", Selection::default()));
+    send(client.grant(Duration::from_secs(15)));
+    let registration = Registration::new("web", "w1", 80);
+    send(client.register_with_lease(&registration, Duration::from_secs(15)));
+    send(client.register_on_shared_lease(&[], Duration::from_secs(15)));
+    send(client.rehearse(&registration));
+    send(async { client.watch_under("payments").next().await });
+}

@@ -146,6 +146,20 @@ fn a_program_that_would_be_refused_is_not_started() {
 }
 
 #[test]
+fn a_restart_ends_the_drain_of_the_start_before_it() {
+    let server = Server::start();
+    let body = json!({"address": "127.0.0.1", "port": 80, "generation": 1});
+    server.register("web", "w1", &body);
+    server.call(async |client| client.drain("web", "w1", None, false).await).unwrap();
+    let mut program = run(&server.http.to_string(), &["--port=80", "--wait=0s"], SERVICE);
+    says(&mut program, "up");
+    answered(&server, &program);
+    program.signal(Signal::SIGUSR1);
+    program.ended();
+    server.stop();
+}
+
+#[test]
 fn whoever_asks_twice_does_not_wait_for_caches() {
     let server = Server::start();
     let (_listener, port) = listener();

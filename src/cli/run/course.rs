@@ -59,6 +59,8 @@ pub(super) struct Course<'a> {
     is_registered: bool,
     /// Whether it listens now.
     starting: Task<bool>,
+    /// The end of a drain that the start before this one began.
+    lifting: Task<Result<(), ClientError>>,
     /// Whether DNS answers with it now, or why not.
     appearing: Task<Result<(), Option<String>>>,
     drain_until: Instant,
@@ -92,6 +94,7 @@ impl<'a> Course<'a> {
             kept: None,
             is_registered: false,
             starting: Some(if at_once { Box::pin(std::future::ready(true)) } else { Box::pin(starting) }),
+            lifting: None,
             appearing: None,
             drain_until: now,
             draining: None,
@@ -134,6 +137,9 @@ impl<'a> Course<'a> {
                         say(err, &format!("{} is registered, but not answered after {}{why}", self.name, self.args.wait));
                     }
                 },
+                lifted = of(&mut self.lifting) => if let Err(error) = lifted {
+                    say(err, &format!("{} is still draining: {error}", self.name));
+                },
                 drained = of(&mut self.draining) => {
                     if let Err(error) = drained {
                         say(err, &format!("{} was not drained: {error}", self.name));
@@ -169,7 +175,7 @@ impl<'a> Course<'a> {
 
     /// Out of answers first, where it is in any.
     fn leave(&mut self, err: &mut dyn Write) {
-        (self.starting, self.appearing) = (None, None);
+        (self.starting, self.lifting, self.appearing) = (None, None, None);
         let standing = self.kept.as_ref().map(KeepAlive::standing);
         let max = match standing {
             Some(Standing::Listed) => self.args.drain_max.std(),
@@ -223,7 +229,10 @@ impl<'a> Course<'a> {
                 let again = if again { " again" } else { "" };
                 say(err, &format!("{name} is registered{again}: {dns_name}"));
                 match self.phase {
-                    Phase::Running => self.await_answers(&instances),
+                    Phase::Running => {
+                        self.lift(&instances);
+                        self.await_answers(&instances);
+                    }
                     // The server had forgotten the drain too.
                     Phase::Draining => self.drain(),
                     Phase::Stopping | Phase::Killed => {}
@@ -243,6 +252,19 @@ impl<'a> Course<'a> {
                 say(err, &format!("{name} is not registered any more, and the program goes on: {because}"));
             }
         }
+    }
+
+    /// Registering again keeps the state, and this may be a restart whose predecessor was drained to be stopped. What an
+    /// operator has put into maintenance stays there.
+    fn lift(&mut self, instances: &[Instance]) {
+        if instances.first().is_none_or(|instance| instance.state != "draining") {
+            return;
+        }
+        let (client, registration) = (self.client.clone(), self.registration.clone());
+        self.lifting = Some(Box::pin(async move {
+            let up = serde_json::json!({"state": "up"});
+            client.amend(registration.service(), registration.id(), &up).await.map(drop)
+        }));
     }
 
     /// Watches for a newcomer to come into answers.

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::KeepEvent;
 use super::machine::{Outcome, is_final};
+use crate::client::failover::Call;
 use crate::client::path::instance_path;
-use crate::client::{Client, ClientError, Instance, Registration};
+use crate::client::{Client, ClientError, Instance, Registration, TTL_MAX};
 
 /// How often a departure that comes upon changes looks anew.
-const LEAVING_TRIES: usize = 5;
+const TRIES_MAX: usize = 5;
 
 #[derive(Debug)]
 pub(super) enum Kept {
@@ -90,7 +91,7 @@ impl Kept {
     /// Takes all of it away.
     pub(super) async fn leave(&self, client: &Client) -> Result<(), ClientError> {
         let left = match self {
-            Self::One(registration) => leave(client, registration).await,
+            Self::One(registration) => part(client, registration, Parting::Deregister).await,
             Self::Shared { lease: Some(id), .. } => client.revoke(id).await,
             Self::Shared { lease: None, .. } => Ok(()),
         };
@@ -100,35 +101,62 @@ impl Kept {
         }
     }
 
-    /// Service and id of all of it.
-    pub(super) fn names(&self) -> Vec<(String, String)> {
-        let name = |member: &Registration| (member.service().to_owned(), member.id().to_owned());
+    /// All of it.
+    pub(super) fn members(&self) -> &[Registration] {
         match self {
-            Self::One(registration) => vec![name(registration)],
-            Self::Shared { members, .. } => members.iter().map(name).collect(),
+            Self::One(registration) => std::slice::from_ref(registration),
+            Self::Shared { members, .. } => members,
         }
     }
 }
 
-/// Deregisters an instance, unless another start of it has registered under the same id since: its `generation` tells.
-async fn leave(client: &Client, registration: &Registration) -> Result<(), ClientError> {
-    let (service, id) = (registration.service(), registration.id());
+/// What is done to an instance at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Parting {
+    /// Out of answers, and wait until no cache holds it.
+    Drain,
+    Deregister,
+}
+
+impl Parting {
+    async fn perform(
+        self,
+        client: &Client,
+        registration: &Registration,
+        condition: &[(&'static str, &str)],
+    ) -> Result<(), ClientError> {
+        let path = instance_path(registration.service(), registration.id());
+        match self {
+            Self::Deregister => client.request(Method::DELETE, &path, None, condition).await.map(drop),
+            Self::Drain => {
+                let path = format!("{path}/drain?wait=true");
+                let call = Call::new(Method::POST, &path, None, condition);
+                // With a condition it cannot be repeated: the first time has changed what it depends on.
+                let call = if condition.is_empty() { call.repeatable() } else { call };
+                client.waiting(TTL_MAX, call).await.map(drop)
+            }
+        }
+    }
+}
+
+/// Does something to an instance, unless another start of it has registered under the same id since: its `generation`
+/// tells, and the condition on the revision that nothing comes in between.
+pub(super) async fn part(client: &Client, registration: &Registration, parting: Parting) -> Result<(), ClientError> {
     let Some(generation) = registration.body().get("generation").and_then(Value::as_u64) else {
-        return client.deregister(service, id).await;
+        return parting.perform(client, registration, &[]).await;
     };
     let mut tries = 0;
     loop {
-        let standing: Instance = client.read(client.instance(service, id).await?)?;
+        let standing: Instance = client.read(client.instance(registration.service(), registration.id()).await?)?;
         if standing.generation != Some(generation) {
             return Ok(());
         }
         let revision = format!("\"{}\"", standing.revision);
-        let condition = [("if-match", revision.as_str())];
         tries += 1;
-        match client.request(Method::DELETE, &instance_path(service, id), None, &condition).await {
+        match parting.perform(client, registration, &[("if-match", revision.as_str())]).await {
             // It has changed since it was looked at.
-            Err(error) if error.status() == Some(412) && tries < LEAVING_TRIES => {}
-            left => return left.map(drop),
+            Err(error) if error.status() == Some(412) && tries < TRIES_MAX => {}
+            done => return done,
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::{Client, ClientError, Instance, Limits, Registration};
 use crate::model::Timestamp;
-use kept::Kept;
+use kept::{Kept, Parting, part};
 use machine::{Duty, Machine};
 
 /// Events that wait to be read; the latest are kept.
@@ -79,7 +79,7 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct KeepAlive {
     client: Client,
-    names: Vec<(String, String)>,
+    members: Vec<Registration>,
     instances: Vec<Instance>,
     events: broadcast::Receiver<KeepEvent>,
     standing: watch::Receiver<Standing>,
@@ -107,9 +107,9 @@ impl KeepAlive {
         let first = if machine.duty() == Duty::Renew { Standing::Listed } else { Standing::Pending };
         let (stand, standing) = watch::channel(first);
         let (close, closing) = oneshot::channel();
-        let names = kept.names();
+        let members = kept.members().to_vec();
         let task = tokio::spawn(tend(client.clone(), kept, machine, tell, stand, closing));
-        Self { client, names, instances, events, standing, close: Some(close), task }
+        Self { client, members, instances, events, standing, close: Some(close), task }
     }
 
     /// The instances as they were registered first; none if that was not waited for.
@@ -135,18 +135,17 @@ impl KeepAlive {
     }
 
     /// Takes the instances out of answers and waits until no cache holds them any more, at most `max`. They stay
-    /// registered, and are renewed meanwhile; end the service and then [`close`](Self::close). What is not registered,
+    /// registered, and are renewed meanwhile; an instance that another start of it has registered since is left alone. End the service and then [`close`](Self::close). What is not registered,
     /// or not any more, needs no drain. The future does not borrow, so that events can be read meanwhile.
     ///
     /// # Errors
     /// When the server said no, or could not be reached for all that time.
     pub fn drain(&self, max: Duration) -> impl Future<Output = Result<(), ClientError>> + Send + use<> {
-        let (client, names) = (self.client.clone(), self.names.clone());
+        let (client, members) = (self.client.clone(), self.members.clone());
         async move {
             let until = Instant::now() + max;
-            let drains = names.iter().map(|(service, id)| (service.as_str(), id.as_str()));
-            for (service, id) in drains {
-                drain(&client, service, id, until).await?;
+            for member in &members {
+                drain(&client, member, until).await?;
             }
             Ok(())
         }
@@ -166,14 +165,14 @@ impl KeepAlive {
 }
 
 /// Drains one instance, with more tries while the server is in trouble.
-async fn drain(client: &Client, service: &str, id: &str, until: Instant) -> Result<(), ClientError> {
+async fn drain(client: &Client, member: &Registration, until: Instant) -> Result<(), ClientError> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let mut last = Ok(());
     loop {
-        match timeout_at(until, client.drain(service, id, None, true)).await {
+        match timeout_at(until, part(client, member, Parting::Drain)).await {
             // It is withdrawn, and whoever still holds it has had its time; or nobody was ever reached.
             Err(_) => return last,
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if error.status() == Some(404) => return Ok(()),
             Ok(Err(error)) if error.is_temporary() => {
                 let retry_at = Instant::now() + backoff.pause(error.retry_after(), fastrand::f64());

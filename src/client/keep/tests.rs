@@ -206,6 +206,19 @@ async fn the_successor_of_an_instance_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn neither_is_it_drained() {
+    let registry = FakeRegistry::start(|_: &Heard| Said::Answer(200, instance("w1")));
+    let drain = "POST /v1/services/web/instances/w1/drain?wait=true".to_owned();
+    for (generation, is_ours) in [(4, false), (5, true)] {
+        let registration = registration().generation(generation);
+        let kept = client(&registry).register_with_lease(&registration, TTL).await.unwrap();
+        kept.drain(Duration::from_secs(30)).await.unwrap();
+        assert_eq!(registry.lines().contains(&drain), is_ours);
+    }
+    assert!(registry.heard().last().unwrap().head.contains("\r\nif-match: \"7\""));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changed_since_it_registered_is_still_its_own() {
     let deletions = AtomicU32::new(0);
     let registry = FakeRegistry::start(move |heard: &Heard| match heard.line.as_str() {
