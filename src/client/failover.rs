@@ -7,8 +7,9 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::address::{Outgoing, Target};
+use super::connection::Fault;
 use super::events::Events;
-use super::exchange::{Fault, exchange, open, rest};
+use super::exchange::{exchange, open, rest};
 use super::pool::Pool;
 use super::problem::judge;
 use super::{AddressError, Client, ClientError, Limits, Reply};

@@ -18,6 +18,7 @@
 
 mod address;
 mod backoff;
+mod connection;
 mod events;
 mod exchange;
 mod failover;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::Connection;
+use super::connection::Connection;
 
 /// Connections that wait for one server; a further one is closed.
 const IDLE_MAX: usize = 4;

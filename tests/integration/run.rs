@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 
+use crate::support::has_programs;
 use crate::support::program::Program;
 use crate::support::server::{ROLLCALL, Server};
 use crate::support::wait::until;
@@ -269,4 +270,19 @@ fn a_program_whose_guard_is_killed_is_told_to_end() {
     program.signal(Signal::SIGKILL);
     says(&mut program, "told");
     server.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_process_of_a_container_takes_in_orphans() {
+    if !has_programs("unshare") {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", ROLLCALL, "run", "--service=web", "--port=80", "--", "sh", "-c"]);
+    // One whose parent ended before it did, and who would be there as a zombie for ever.
+    command.arg("orphan=$(sh -c 'sleep 0.1 >/dev/null & echo $!'); while [ -e /proc/$orphan ]; do :; done; exit 9");
+    let (_reserved, api) = reserved();
+    let (code, output) = Program::start(command.env("ROLLCALL_HTTP_ADDR", api.to_string())).ended();
+    assert_eq!(code, Some(9), "{output}");
 }
