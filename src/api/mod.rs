@@ -148,6 +148,7 @@ pub fn router(context: Arc<Context>) -> Router {
     let with_params = Router::new()
         .route("/v1/services", get(services::list).delete(services::deregister_under))
         .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
+        .route_layer(axum::middleware::from_fn(extract::no_precondition))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/services/{service}/instances", post(instances::register_chosen))
         .route(
@@ -169,6 +170,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))
         .route("/v1/leases/{id}/renew", post(leases::renew))
         .route("/v1/status", get(status::status))
+        .route_layer(axum::middleware::from_fn(extract::no_precondition))
         .route_layer(axum::middleware::from_fn(extract::no_params));
     // Whoever looks after a node may add parameters of their own.
     let for_machines = Router::new()
