@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::model::{LeaseId, NameError, ZoneName};
+use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
 use crate::registry::Refusal;
 use crate::store::CommitError;
 
@@ -252,6 +252,11 @@ impl Problem {
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The registry is not available", detail);
         problem.0.headers.push((header::RETRY_AFTER, "1"));
         problem
+    }
+
+    /// The server goes before a drained instance may.
+    pub(super) fn closing_before(safe_to_stop_at: Timestamp) -> Self {
+        Self::unavailable(&format!("the server is closing, and the instance is safe to stop at {safe_to_stop_at} only"))
     }
 
     /// As many requests wait for a change as may.
