@@ -303,6 +303,21 @@ async fn a_batch_is_one_revision() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_comes_and_goes_in_a_batch_renews_the_memory_of_a_name() {
+    for store in engines() {
+        put(&*store, "i1", alone(1)).await;
+        store.commit(gone("i1")).await.unwrap();
+        advance(3000).await;
+        let visit = vec![register("web", "i1", alone(1), LeaseWish::None), gone("i1")];
+        store.commit(Command::Batch(visit)).await.unwrap();
+        advance(3000).await;
+        assert!(now(&*store).await.service(&service("web")).is_some(), "left less than an hour ago");
+        advance(601).await;
+        assert!(now(&*store).await.service(&service("web")).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_is_carried_out_whole_or_not_at_all() {
     for store in engines() {
         let first = put_on(&*store, "i1", alone(1), LeaseWish::Own(Span::from_secs(10))).await;
