@@ -89,6 +89,21 @@ async fn whoever_moves_to_a_place_supersedes_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ghost_keeps_no_names() {
+    for store in engines() {
+        let tagged = |last, tag: &str| Registration { tags: [tag.parse().unwrap()].into(), ..alone(last) };
+        put(&*store, "i1", tagged(1, "blue")).await;
+        put(&*store, "blue", alone(1)).await;
+        put(&*store, "i2", tagged(1, "blue")).await;
+        assert_eq!(ids(&now(&*store).await), ["i2"]);
+        put(&*store, "i3", tagged(3, "green")).await;
+        let taken = register("web", "green", alone(1), LeaseWish::None);
+        assert!(matches!(refusal(&*store, taken).await, Refusal::NameTaken { .. }), "i3 is no ghost");
+        assert_eq!(ids(&now(&*store).await), ["i2", "i3"], "and nobody was superseded");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ghost_does_not_come_back() {
     for store in engines() {
         put(&*store, "old", started(1, Some(5))).await;
