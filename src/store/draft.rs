@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
         self.granted.contains_key(&lease) || {
             let owner = self.leases.members(lease).next();
             let owner = owner.and_then(|(service, id)| self.registry.instance(service, id.as_str()));
-            owner.and_then(|owner| owner.lease).is_some_and(|lease| lease.own)
+            owner.and_then(|owner| owner.lease).is_some_and(|of| of.own && of.id == lease)
         }
     }
 

@@ -376,6 +376,25 @@ async fn whoever_leaves_and_returns_in_a_batch_stays_on_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shared_lease_is_shared_also_when_somebody_leaves_it_in_the_same_batch() {
+    for store in engines() {
+        let Outcome::Granted(shared) = store.commit(Command::Grant { ttl: Span::from_secs(60) }).await.unwrap().outcome
+        else {
+            panic!("no lease")
+        };
+        put_on(&*store, "i1", alone(1), LeaseWish::Join(shared.id)).await;
+        let moves = vec![
+            register("web", "i1", alone(1), LeaseWish::Own(Span::from_secs(10))),
+            register("web", "i2", alone(2), LeaseWish::Join(shared.id)),
+        ];
+        store.commit(Command::Batch(moves)).await.unwrap();
+        assert_eq!(ids(&now(&*store).await), ["i1", "i2"]);
+        store.commit(Command::Revoke(shared.id)).await.unwrap();
+        assert_eq!(ids(&now(&*store).await), ["i1"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_is_superseded_within_a_batch_leaves_no_lease() {
     for store in engines() {
         let batch = Command::Batch(vec![
