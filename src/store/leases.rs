@@ -251,7 +251,7 @@ impl Leases {
     /// Every lease and who is on it.
     #[cfg(test)]
     pub(super) fn members_of_all(&self) -> std::collections::BTreeMap<LeaseId, BTreeSet<Member>> {
-        self.held.iter().map(|(id, held)| (*id, held.members.clone())).collect()
+        self.held.iter().map(|(id, held)| (*id, held.members.iter().cloned().collect())).collect()
     }
 
     /// All of it, in an order.

@@ -93,7 +93,7 @@ async fn follow(watch: &mut dyn Watch, registry: &mut Registry, until: Revision)
     while registry.revision() < until {
         match watch.next().await.expect("the store is open") {
             Followed::Reset(snapshot) => *registry = snapshot,
-            Followed::Batches(batches) => batches.iter().for_each(|batch| registry.apply(batch)),
+            Followed::Batches(batches, _) => batches.iter().for_each(|batch| registry.apply(batch)),
         }
     }
 }

@@ -60,10 +60,10 @@ fn registration() -> impl Strategy<Value = Registration> {
             addresses: Addresses::new(v4.into_iter().chain(v6)).unwrap(),
             port: 80,
             protocol: if is_udp { Transport::Udp } else { Transport::Tcp },
-            ports: Box::default(),
+            ports: Default::default(),
             priority: 0,
             weight: 1,
-            tags: if is_tagged { ["a".parse().unwrap()].into() } else { Box::default() },
+            tags: if is_tagged { ["a".parse().unwrap()].into() } else { Default::default() },
             meta: Meta::default(),
             ttl: None,
             https: false,
@@ -158,7 +158,7 @@ pub(in crate::store) fn command(op: &Op, registry: &Registry, granted: &[LeaseId
                 state: *state,
                 expiry: *expiry,
                 weight: None,
-                tags: tagged.map(|tagged| if tagged { ["a".parse().unwrap()].into() } else { Box::default() }),
+                tags: tagged.map(|tagged| if tagged { ["a".parse().unwrap()].into() } else { Default::default() }),
                 meta: None,
             }))
         }
