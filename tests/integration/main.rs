@@ -11,6 +11,7 @@ mod ghosts;
 mod http;
 mod layers;
 mod process;
+mod run;
 mod scenarios;
 mod settings;
 mod snapshots;
