@@ -38,6 +38,7 @@ mod wheel;
 mod answer;
 mod dialogue;
 mod http;
+mod kind;
 mod outcome;
 mod prober;
 mod tcp;

@@ -11,6 +11,7 @@ TEXTS = {
     "ttl": ["0s", "1s", "5s", "1h", "1m30s", "60m", "3600000ms"],
     "lease-ttl": ["2s", "15s", "24h", "1h30m", "2000ms"],
     "interval": ["1s", "5s", "1h", "1500ms"],
+    "fast-interval": ["50ms", "500ms", "1s"],
     "timeout": ["10ms", "999ms", "1s"],
     "span-or-never": ["never", "1s", "10m", "1000h"],
     "poll-wait": ["0s", "10ms", "100ms", "10m"],
