@@ -48,6 +48,32 @@ impl<K: Clone + Ord + Hash> Deadlines<K> {
         passed.take(max).map(|(_, key)| key.clone()).collect()
     }
 
+    /// The keys whose deadline has passed, but for those before a place in the order of deadlines and keys.
+    pub(super) fn passed_from(&self, place: (Instant, K), now: Instant) -> impl Iterator<Item = &K> {
+        self.by_time.range(place..).take_while(move |(deadline, _)| *deadline <= now).map(|(_, key)| key)
+    }
+
+    /// The next deadline from a place in the order of deadlines and keys on.
+    pub(super) fn next_from(&self, place: (Instant, K)) -> Option<Instant> {
+        self.by_time.range(place..).next().map(|(deadline, _)| *deadline)
+    }
+
+    /// Whose there are.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> BTreeSet<K> {
+        self.by_key.keys().cloned().collect()
+    }
+
+    /// All of it, in an order.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String
+    where
+        K: std::fmt::Debug,
+    {
+        let by_key: std::collections::BTreeMap<_, _> = self.by_key.iter().collect();
+        format!("{:?} {by_key:?}", self.by_time)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()

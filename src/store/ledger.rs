@@ -15,7 +15,7 @@ use super::deadlines::Deadlines;
 use super::draft::Draft;
 use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
-use super::{Committed, Settings};
+use super::{Committed, Lapsed, Settings};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
     Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
@@ -31,6 +31,18 @@ pub(super) struct Decision {
     pub(super) batch: Option<Arc<Batch>>,
     leases: Vec<LeaseEdit>,
     pub(super) outcome: Outcome,
+}
+
+impl Decision {
+    /// Whether it changes nothing but deadlines, which are not kept.
+    pub(super) fn only_renews(&self) -> bool {
+        self.batch.is_none() && self.leases.iter().all(|edit| matches!(edit, LeaseEdit::Renew(_)))
+    }
+}
+
+/// What the end of a lease changes.
+fn departures(draft: &Draft<'_>, lease: LeaseId, cause: Cause) -> Vec<Change> {
+    draft.on(lease).map(|instance| Change::Gone { instance: instance.clone(), cause }).collect()
 }
 
 #[derive(Debug)]
@@ -116,12 +128,40 @@ impl Ledger {
         self.leases.ttl(id)
     }
 
+    /// All leases that have not been ended, by id.
+    pub(super) fn all_leases(&self) -> Vec<(LeaseId, Duration)> {
+        self.leases.all()
+    }
+
+    /// How many leases have not been ended.
+    pub(super) fn leases(&self) -> usize {
+        self.leases.len()
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }
 
     pub(super) fn lease(&self, id: LeaseId, now: Moment) -> Option<Lease> {
         self.leases.get(id, now)
+    }
+
+    /// The instances whose lease has lapsed after one moment and not after another, in the order of its end.
+    pub(super) fn lapsed_after(&self, after: Instant, now: Instant) -> impl Iterator<Item = Lapsed> {
+        let of = |lease| {
+            let members = self.leases.members(lease);
+            members.map(move |(service, id)| Lapsed { service: service.clone(), id: id.clone(), lease })
+        };
+        self.leases.lapsed_after(after, now).flat_map(of)
+    }
+
+    /// When the next lease lapses after a moment.
+    pub(super) fn next_lapse_after(&self, after: Instant) -> Option<Instant> {
+        self.leases.next_after(after)
     }
 
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
@@ -179,7 +219,7 @@ impl Ledger {
                 registry.judge_configure(service, settings.as_ref(), limits).map(decided)
             }
             Command::Observe(observation) => Ok(decided(registry.judge_observe(observation))),
-            Command::Batch(commands) => self.decide_batch(&mut Draft::new(registry, &self.leases), commands, now),
+            Command::Batch(commands) => self.decide_batch(&mut draft.clone(), commands, now),
             Command::Renew(renewal) => {
                 let id = match renewal {
                     Renewal::Lease(id) => *id,
@@ -190,19 +230,19 @@ impl Ledger {
                     }
                 };
                 let ttl = draft.lease(id, now).ok_or(Refusal::LeaseGone(id))?;
-                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                let lease = Lease { id, ttl, expires_at: now.wall_at(now.instant + ttl.std()) };
                 Ok(Decision { batch: None, leases: vec![LeaseEdit::Renew(id)], outcome: Outcome::Renewed(lease) })
             }
             Command::Grant { ttl } => {
                 self.check_room_for_lease(draft)?;
                 let (id, ttl) = (Self::fresh_lease(draft), *ttl);
-                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                let lease = Lease { id, ttl, expires_at: now.wall_at(now.instant + ttl.std()) };
                 let leases = vec![LeaseEdit::Grant(id, ttl)];
                 Ok(Decision { batch: None, leases, outcome: Outcome::Granted(lease) })
             }
             Command::Revoke(id) => {
-                self.leases.get(*id, now).ok_or(Refusal::LeaseGone(*id))?;
-                let changes = self.departures(*id, Cause::Revoked);
+                draft.lease(*id, now).ok_or(Refusal::LeaseGone(*id))?;
+                let changes = departures(draft, *id, Cause::Revoked);
                 let outcome = Outcome::Revoked(changes.len());
                 let mut decision = self.decided(Judgement { changes, outcome }, now);
                 decision.leases.push(LeaseEdit::End(*id));
@@ -246,12 +286,6 @@ impl Ledger {
         Ok(decision)
     }
 
-    fn departures(&self, lease: LeaseId, cause: Cause) -> Vec<Change> {
-        let members = self.leases.members(lease);
-        let instances = members.filter_map(|(service, id)| self.registry.instance(service, id.as_str()));
-        instances.map(|instance| Change::Gone { instance: instance.clone(), cause }).collect()
-    }
-
     fn decided(&self, judgement: Judgement, now: Moment) -> Decision {
         let Judgement { changes, outcome } = judgement;
         let revision = self.registry.revision().next();
@@ -263,8 +297,9 @@ impl Ledger {
     /// that nobody needs to remember.
     pub(super) fn decide_due(&self, now: Moment) -> Option<Decision> {
         let lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
+        let draft = Draft::new(&self.registry, &self.leases);
         let mut changes: Vec<Change> =
-            lapsed.iter().flat_map(|lease| self.departures(*lease, Cause::Expired)).collect();
+            lapsed.iter().flat_map(|lease| departures(&draft, *lease, Cause::Expired)).collect();
         let leave: HashSet<(ServiceName, InstanceId)> =
             lapsed.iter().flat_map(|lease| self.leases.members(*lease)).cloned().collect();
         let evicted = self.waits.to_evict(now.instant, LAPSED_PER_BATCH);
@@ -337,8 +372,11 @@ impl Ledger {
             let before = self.memory.get(&key);
             let is_full = self.memory.len() >= self.settings.limits.remembered_names;
             match (left, before) {
-                (None, None) | (Some(_), Some(_)) => continue,
+                (None, None) => continue,
+                // Nobody has used it since, unless somebody came and left within this batch.
+                (Some(left), Some(_)) if left != now.wall => continue,
                 (None, Some(_)) => self.memory.clear(&key),
+                (Some(_), Some(_)) => self.memory.set(key.clone(), now.instant + self.settings.name_memory),
                 // Beyond the limit the newest is forgotten at once: it costs a scan for nobody.
                 (Some(_), None) if is_full => self.memory.set(key.clone(), now.instant),
                 (Some(_), None) => self.memory.set(key.clone(), now.instant + self.settings.name_memory),
@@ -347,3 +385,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
