@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::model::{Instance, ServiceName, Timestamp};
-use crate::registry::{Batch, Change, Registry};
+use crate::registry::{Batch, Change, Registry, guard_word};
 use crate::store::{Followed, Watch};
 use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
@@ -125,6 +125,7 @@ fn cause(change: &Change) -> &'static str {
     match change {
         Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
         Change::Configured { .. } => "configured",
+        Change::Guarded { guarded, .. } => guard_word(guarded.as_ref()),
         Change::Forgotten { .. } => "forgotten",
     }
 }
@@ -159,6 +160,13 @@ fn log(batch: &Arc<Batch>, before: &Registry) {
                 { service.name = %service, store.revision = batch.revision.0 },
                 "settings {}",
                 if settings.is_some() { "set" } else { "removed" },
+            ),
+            // Who ends the guard or begins it says so at length, once.
+            Change::Guarded { service, guarded } => tracing::debug!(
+                target: "rollcall::changes",
+                { service.name = %service, store.revision = batch.revision.0 },
+                "{}",
+                guard_word(guarded.as_ref()),
             ),
             Change::Forgotten { service, .. } => tracing::debug!(
                 target: "rollcall::changes",

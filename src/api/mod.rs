@@ -17,6 +17,7 @@ mod serve;
 // What comes in.
 mod check;
 mod extract;
+mod guarding;
 mod registration;
 mod values;
 mod wording;

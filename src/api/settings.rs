@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::extract::{json, new_service_name, no_body, service_name};
+use super::guarding::{GuardBody, OFF};
 use super::problem::Problem;
 use super::values::ttl;
 use super::{BODY_OCTETS_MAX, Context, guard};
-use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl};
+use crate::model::{Duration, GuardChoice, GuardRule, Revision, ServiceName, ServiceSettings, Ttl, WhenAllCritical};
 use crate::registry::{Command, Outcome};
 
 /// What is to hold. What is left out or null is as the server has it.
@@ -21,16 +22,78 @@ use crate::registry::{Command, Outcome};
 #[serde(deny_unknown_fields)]
 struct SettingsBody {
     ttl: Option<String>,
+    guard: Option<GuardBody>,
+    when_all_critical: Option<String>,
+    fallback: Option<String>,
+}
+
+impl SettingsBody {
+    fn understand(self, service: &ServiceName, context: &Context) -> Result<ServiceSettings, Problem> {
+        let when_all_critical = match self.when_all_critical.as_deref() {
+            None | Some("none") => WhenAllCritical::None,
+            Some("all") => WhenAllCritical::All,
+            Some(_) => return Err(Problem::invalid("/when_all_critical", "either `none` or `all`")),
+        };
+        let fallback = |text: String| {
+            let other = new_service_name(&text, &context.zone).map_err(|problem| problem.at("/fallback"))?;
+            if other == *service {
+                return Err(Problem::invalid("/fallback", "a service cannot stand in for itself: name another one"));
+            }
+            Ok(other)
+        };
+        Ok(ServiceSettings {
+            ttl: self.ttl.map(|text| ttl(&text, "/ttl")).transpose()?,
+            guard: self.guard.map(GuardBody::understand).transpose()?,
+            when_all_critical,
+            fallback: self.fallback.map(fallback).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct GuardRuleShape {
+    ratio: f64,
+    min: u16,
+    window: Duration,
+    max: Duration,
+}
+
+/// The word for no guard, or its rule.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum GuardChoiceShape {
+    Off(&'static str),
+    On(GuardRuleShape),
+}
+
+impl From<GuardChoice> for GuardChoiceShape {
+    fn from(choice: GuardChoice) -> Self {
+        match choice.rule() {
+            None => Self::Off(OFF),
+            Some(GuardRule { ratio, min, window, max }) => {
+                Self::On(GuardRuleShape { ratio: ratio.fraction(), min, window, max })
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct SettingsShape<'a> {
     service: &'a ServiceName,
     ttl: Option<Duration>,
+    guard: Option<GuardChoiceShape>,
+    when_all_critical: &'static str,
+    fallback: Option<&'a ServiceName>,
 }
 
 fn respond(status: StatusCode, service: &ServiceName, settings: &ServiceSettings, revision: Revision) -> Response {
-    let shape = SettingsShape { service, ttl: settings.ttl.map(Ttl::duration) };
+    let shape = SettingsShape {
+        service,
+        ttl: settings.ttl.map(Ttl::duration),
+        guard: settings.guard.map(Into::into),
+        when_all_critical: settings.when_all_critical.as_str(),
+        fallback: settings.fallback.as_ref(),
+    };
     let mut response = (status, Json(shape)).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(revision));
     response
@@ -68,7 +131,7 @@ pub(super) async fn configure(
 ) -> Result<Response, Problem> {
     let service = new_service_name(&service, &context.zone)?;
     let body: SettingsBody = json(request, BODY_OCTETS_MAX).await?;
-    let settings = ServiceSettings { ttl: body.ttl.map(|text| ttl(&text, "/ttl")).transpose()? };
+    let settings = body.understand(&service, &context)?;
     let (existed, revision) = set(&context, service.clone(), Some(settings.clone())).await?;
     let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok(respond(status, &service, &settings, revision))

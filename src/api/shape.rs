@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::Context;
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
+    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
 };
 
 /// Any value as its text.
@@ -38,6 +38,22 @@ pub(super) struct LeaseShape {
 impl From<Lease> for LeaseShape {
     fn from(lease: Lease) -> Self {
         Self { id: lease.id, ttl: lease.ttl, expires_at: Some(lease.expires_at) }
+    }
+}
+
+/// How a service's last good set is kept.
+#[derive(Debug, Serialize)]
+pub(super) struct GuardShape<'a> {
+    since: Timestamp,
+    until: Timestamp,
+    evidence: &'a str,
+    held: &'a [Label],
+}
+
+impl<'a> From<&'a Guarded> for GuardShape<'a> {
+    fn from(guarded: &'a Guarded) -> Self {
+        let Guarded { since, until, evidence, held } = guarded;
+        Self { since: *since, until: *until, evidence, held }
     }
 }
 

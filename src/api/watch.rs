@@ -22,10 +22,10 @@ use serde::Serialize;
 use super::Context;
 use super::extract::{Params, service_name};
 use super::problem::Problem;
-use super::shape::InstanceShape;
+use super::shape::{GuardShape, InstanceShape};
 use super::waiting::{Caller, Place, Position};
 use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
-use crate::registry::{Batch, Change, Registry, Service};
+use crate::registry::{Batch, Change, Registry, Service, guard_word};
 use crate::view::{Following, Interest, News, Published};
 
 /// Instances in one message of a snapshot.
@@ -37,9 +37,13 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 struct ChangeShape<'a> {
     kind: &'static str,
     service: &'a ServiceName,
-    id: &'a Label,
+    /// None when it is the service as a whole that changed.
+    id: Option<&'a Label>,
     /// As it is now; none when it is gone.
     instance: Option<InstanceShape<'a>>,
+    /// How the service's last good set is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<GuardShape<'a>>,
 }
 
 #[derive(Serialize)]
@@ -244,10 +248,14 @@ impl<'a> ChangeShape<'a> {
         let (instance, kind, is_here) = match change {
             Change::Put { instance, cause } => (instance, cause.as_str(), true),
             Change::Gone { instance, cause } => (instance, cause.as_str(), false),
+            Change::Guarded { service, guarded } => {
+                let (kind, guard) = (guard_word(guarded.as_ref()), guarded.as_deref().map(GuardShape::from));
+                return Some(Self { kind, service, id: None, instance: None, guard });
+            }
             Change::Configured { .. } | Change::Forgotten { .. } => return None,
         };
         let shape = is_here.then(|| InstanceShape::new(instance, context));
-        Some(Self { kind, service: &instance.service, id: &instance.id, instance: shape })
+        Some(Self { kind, service: &instance.service, id: Some(&instance.id), instance: shape, guard: None })
     }
 }
 

@@ -119,7 +119,7 @@ impl Checker {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),
                         Change::Gone { instance, .. } => self.remove(&instance.service, &instance.id),
-                        Change::Configured { .. } | Change::Forgotten { .. } => {}
+                        Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => {}
                     }
                 }
             }

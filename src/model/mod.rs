@@ -24,5 +24,5 @@ pub use instance::{
 pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
 pub use revision::{Revision, StoreId};
-pub use settings::ServiceSettings;
+pub use settings::{GuardChoice, GuardRule, Guarded, ServiceSettings, Share, WhenAllCritical, guard_bounds};
 pub use time::Timestamp;

@@ -159,7 +159,7 @@ impl Leases {
         let after = match change {
             Change::Put { instance, .. } => Some(&**instance),
             Change::Gone { .. } => None,
-            Change::Configured { .. } | Change::Forgotten { .. } => return,
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => return,
         };
         let lease_of = |instance: Option<&Instance>| instance.and_then(|instance| instance.lease);
         let (left, joined) = (lease_of(before), lease_of(after));

@@ -178,6 +178,7 @@ impl Ledger {
             Command::Configure { service, settings } => {
                 registry.judge_configure(service, settings.as_ref(), limits).map(decided)
             }
+            Command::Guard { service, guarded } => Ok(decided(registry.judge_guard(service, guarded.as_ref()))),
             Command::Observe(observation) => Ok(decided(registry.judge_observe(observation))),
             Command::Batch(commands) => self.decide_batch(&mut Draft::new(registry, &self.leases), commands, now),
             Command::Renew(renewal) => {
@@ -307,7 +308,7 @@ impl Ledger {
                 let (instance, after) = match change {
                     Change::Put { instance, .. } => (instance, Some(instance)),
                     Change::Gone { instance, .. } => (instance, None),
-                    Change::Configured { .. } | Change::Forgotten { .. } => continue,
+                    Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => continue,
                 };
                 let before = so_far.insert((&instance.service, &instance.id), after);
                 let before = before

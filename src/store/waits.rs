@@ -91,7 +91,7 @@ impl Waits {
         let (instance, after) = match change {
             Change::Put { instance, .. } => (instance, Some(&**instance)),
             Change::Gone { instance, .. } => (instance, None),
-            Change::Configured { .. } | Change::Forgotten { .. } => return,
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => return,
         };
         let until = |instance: Option<&Instance>| instance.and_then(|instance| instance.state_until);
         let patience = after.and_then(|after| after.registration.evict_after);
