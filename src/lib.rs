@@ -16,8 +16,9 @@
 pub mod model;
 pub mod net;
 pub mod telemetry;
-// What the registry is, and what speaks to one from outside.
+// What the registry is, when silence is believed, and what speaks to one from outside.
 pub mod client;
+pub mod guard;
 pub mod registry;
 // Where it is kept, and how it is read.
 pub mod store;

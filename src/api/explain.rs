@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::extract::Params;
 use super::problem::Problem;
 use super::{Context, Peer, guard};
-use crate::model::{Label, Revision, StoreId};
+use crate::model::{Label, Revision, ServiceName, StoreId};
 use crate::zone::{Detail, Explanation, Judged, Question, record_text};
 
 #[derive(Serialize)]
@@ -35,6 +35,9 @@ struct ErrorShape<'a> {
 
 #[derive(Serialize)]
 struct JudgedShape<'a> {
+    /// Of an instance that stands in for those of another service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a ServiceName>,
     id: &'a Label,
     kept: bool,
     because: &'a str,
@@ -42,7 +45,8 @@ struct JudgedShape<'a> {
 
 impl<'a> From<&'a Judged> for JudgedShape<'a> {
     fn from(judged: &'a Judged) -> Self {
-        Self { id: &judged.instance.id, kept: judged.kept, because: &judged.because }
+        let Judged { instance, kept, because, stands_in } = judged;
+        Self { service: stands_in.then_some(&instance.service), id: &instance.id, kept: *kept, because }
     }
 }
 

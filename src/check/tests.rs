@@ -101,7 +101,7 @@ impl Rig {
             reserved: Reserved::default(),
         };
         let name_memory = StdDuration::from_secs(3600);
-        let memory = Memory::new(store::Settings { limits, name_memory });
+        let memory = Memory::new(store::Settings { limits, name_memory, guard: Default::default() });
         let store = Arc::new(Flaky { memory, away: AtomicBool::new(false), observations: watch::Sender::new(0) });
         let (checker, shutdown, metrics) = spawn(&store, settings);
         Self { watch: store.watch(None), store, registry: Registry::default(), metrics, shutdown, checker }

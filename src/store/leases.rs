@@ -25,6 +25,8 @@ struct Held {
     /// As of the grant or the last renewal. Made anew from two clocks at each look, it would differ from look to look.
     expires_at: Timestamp,
     members: BTreeSet<Member>,
+    /// Whether its end was put off since it was last renewed.
+    is_put_off: bool,
 }
 
 /// How to take one change back.
@@ -69,7 +71,8 @@ impl Leases {
 
     /// Grants a lease that does not exist.
     pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
-        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: BTreeSet::new() });
+        let (expires_at, members) = (now.wall.after(ttl.std()), BTreeSet::new());
+        self.held.insert(id, Held { ttl, expires_at, members, is_put_off: false });
         self.deadlines.set(id, now.instant + ttl.std());
         self.undo.push(Undo::Forget(id));
     }
@@ -80,6 +83,19 @@ impl Leases {
         self.held.get_mut(&id)?.expires_at = now.wall.after(ttl.std());
         self.deadlines.set(id, now.instant + ttl.std());
         self.get(id, now)
+    }
+
+    /// Puts off the end of a lease that nobody has renewed.
+    pub(super) fn put_off(&mut self, id: LeaseId, until: Instant) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.is_put_off = true;
+            self.deadlines.set(id, until);
+        }
+    }
+
+    /// Whether the end of a lease was put off; asked once after it was renewed.
+    pub(super) fn take_put_off(&mut self, id: LeaseId) -> bool {
+        self.held.get_mut(&id).is_some_and(|held| std::mem::take(&mut held.is_put_off))
     }
 
     /// A lease that is alive.

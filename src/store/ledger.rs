@@ -16,6 +16,7 @@ use super::draft::Draft;
 use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
 use super::{Committed, Settings};
+use crate::guard::{self, Census, Silent};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
     Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
@@ -24,6 +25,9 @@ use crate::registry::{
 /// Lapsed leases whose instances leave in one batch. More wait for the next, which follows at once.
 const LAPSED_PER_BATCH: usize = 512;
 
+/// By how much the end of a lease is put off at a time.
+const PUT_OFF: StdDuration = StdDuration::from_secs(1);
+
 /// What a command or the passing of time changes.
 #[derive(Debug)]
 pub(super) struct Decision {
@@ -31,6 +35,17 @@ pub(super) struct Decision {
     pub(super) batch: Option<Arc<Batch>>,
     leases: Vec<LeaseEdit>,
     pub(super) outcome: Outcome,
+}
+
+/// How a service stands, for the guard.
+fn census(registry: &Registry, service: &ServiceName) -> Census {
+    let service = registry.service(service);
+    let settings = service.and_then(|service| service.settings());
+    Census {
+        answered: service.map_or(0, |service| service.answered()),
+        rule: settings.map_or_else(|| Some(Default::default()), |settings| settings.guard_rule()),
+        hosts: service.map_or(&[][..], |s| s.instances()).iter().map(|i| i.registration.addresses.first()).collect(),
+    }
 }
 
 #[derive(Debug)]
@@ -124,8 +139,37 @@ impl Ledger {
         self.leases.get(id, now)
     }
 
+    /// Renews a lease that is alive.
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
-        self.leases.renew(id, now)
+        let renewed = self.leases.renew(id, now)?;
+        if self.leases.take_put_off(id) {
+            let guard = &self.settings.guard;
+            self.leases.members(id).for_each(|(service, id)| guard.settled(service, id));
+        }
+        Some(renewed)
+    }
+
+    /// Up to [`LAPSED_PER_BATCH`] leases that nobody has renewed and whose instances leave for it. The guard may keep
+    /// some: their end is put off by a moment, and they can be renewed.
+    pub(super) fn lapse(&mut self, now: Moment, guard_now: guard::Moment) -> Vec<LeaseId> {
+        let guard = &self.settings.guard;
+        self.waits.doubt(guard.doubts(guard_now.instant), now.instant);
+        let mut lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
+        lapsed.retain(|lease| {
+            let confirm = self.leases.ttl(*lease).unwrap_or(Duration::ZERO).std();
+            // Each is asked for, because each counts towards those of its service.
+            let stay = self.leases.members(*lease).filter(|(service, id)| {
+                let answers = self.registry.instance(service, id.as_str()).is_some_and(|i| i.answered());
+                let census = || census(&self.registry, service);
+                answers && guard.ask(&Silent { service, id, confirm }, guard_now, census).stays()
+            });
+            let stays = stay.count() > 0;
+            if stays {
+                self.leases.put_off(*lease, now.instant + PUT_OFF);
+            }
+            !stays
+        });
+        lapsed
     }
 
     fn fresh_lease(draft: &Draft<'_>) -> LeaseId {
@@ -260,10 +304,9 @@ impl Ledger {
         Decision { batch, leases: Vec::new(), outcome }
     }
 
-    /// What the passing of time changes: lapsed leases, instances critical for too long, states that are over, and names
+    /// What the passing of time changes: these lapsed leases, instances critical for too long, states that are over, and names
     /// that nobody needs to remember.
-    pub(super) fn decide_due(&self, now: Moment) -> Option<Decision> {
-        let lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
+    pub(super) fn decide_due(&self, lapsed: Vec<LeaseId>, now: Moment) -> Option<Decision> {
         let mut changes: Vec<Change> =
             lapsed.iter().flat_map(|lease| self.departures(*lease, Cause::Expired)).collect();
         let leave: HashSet<(ServiceName, InstanceId)> =
@@ -297,7 +340,7 @@ impl Ledger {
         for edit in &decision.leases {
             match edit {
                 LeaseEdit::Grant(id, ttl) => self.leases.grant(*id, *ttl, now),
-                LeaseEdit::Renew(id) => drop(self.leases.renew(*id, now)),
+                LeaseEdit::Renew(id) => drop(self.renew(*id, now)),
                 LeaseEdit::End(_) => {}
             }
         }

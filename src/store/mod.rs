@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::guard::Guard;
 use crate::model::{Lease, LeaseId, Revision, StoreId};
 use crate::registry::{Batch, Command, Outcome, Refusal, Registry};
 pub use embedded::{Embedded, OpenError};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub limits: crate::registry::Limits,
     /// How long the name of a service is remembered after its last instance has left.
     pub name_memory: Duration,
+    /// Whether leases that were not renewed are believed to have ended.
+    pub guard: Guard,
 }
 
 /// A command that was carried out.

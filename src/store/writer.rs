@@ -15,6 +15,7 @@ use super::clock::TICK;
 use super::group::{Dirty, Group};
 use super::journal::Journal;
 use super::{CommitError, Committed};
+use crate::guard;
 use crate::model::Revision;
 use crate::registry::{Batch, Command};
 
@@ -139,7 +140,8 @@ impl<J: Journal> Writer<J> {
         let now = books.clock.now();
         let Books { ledger, shown, .. } = &mut *books;
         let mut batches = Vec::new();
-        if let Some(decision) = ledger.decide_due(now) {
+        let lapsed = ledger.lapse(now, guard::Moment::now());
+        if let Some(decision) = ledger.decide_due(lapsed, now) {
             ledger.settle(&decision, now);
             batches.extend(decision.batch);
         }
@@ -259,7 +261,7 @@ mod tests {
         let (let_write, may_write) = std::sync::mpsc::channel();
         let groups: Arc<Mutex<Vec<usize>>> = Arc::default();
         let journal = Slow { may_write, groups: groups.clone() };
-        let store = Arc::new(Local::start(restored, Settings { limits, name_memory: Duration::ZERO }, journal));
+        let store = Arc::new(Local::start(restored, Settings { limits, name_memory: Duration::ZERO, guard: Default::default() }, journal));
         let first = tokio::spawn({
             let store = store.clone();
             async move { store.commit(grant()).await }

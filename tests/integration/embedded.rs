@@ -92,7 +92,8 @@ async fn a_restart_changes_nothing_but_the_terms_of_leases() {
     commit(&store, register("web", "i1", LeaseWish::None)).await;
     let lease = own_lease(&store, "web", "i2", 10).await;
     let idle = commit(&store, Command::Grant { ttl: rollcall::model::Duration::from_secs(10) }).await;
-    let settings = ServiceSettings { ttl: Some(Ttl::new(rollcall::model::Duration::from_secs(7)).unwrap()) };
+    let ttl = Some(Ttl::new(rollcall::model::Duration::from_secs(7)).unwrap());
+    let settings = ServiceSettings { ttl, ..ServiceSettings::default() };
     commit(&store, Command::Configure { service: "quiet".parse().unwrap(), settings: Some(settings) }).await;
     commit(&store, register("gone", "i1", LeaseWish::None)).await;
     let last = commit(&store, Command::DeregisterAll(Scope::Service("gone".parse().unwrap()))).await;

@@ -25,12 +25,13 @@ async fn settings_are_put_shown_and_deleted() {
     is_problem(&world.call("DELETE", PATH, None).await, 404, "no-settings");
 
     let new = world.call("PUT", PATH, Some(r#"{"ttl":"60s"}"#)).await;
-    assert_eq!((new.status, &new.body), (201, &json!({"service": "web", "ttl": "1m"})));
+    let shape = |ttl| json!({"service": "web", "ttl": ttl, "guard": null, "when_all_critical": "none", "fallback": null});
+    assert_eq!((new.status, &new.body), (201, &shape(Some("1m"))));
     let same = world.call("PUT", PATH, Some(r#"{"ttl":"1m"}"#)).await;
     assert_eq!(same.status, 200);
     assert_eq!(revision(&same), revision(&new), "what changes nothing has no revision");
     let replaced = world.call("PUT", PATH, Some(r#"{"ttl":null}"#)).await;
-    assert_eq!((replaced.status, &replaced.body), (200, &json!({"service": "web", "ttl": null})));
+    assert_eq!((replaced.status, &replaced.body), (200, &shape(None)));
     assert!(revision(&replaced) > revision(&new));
     assert_eq!(world.call("PUT", PATH, Some("{}")).await.status, 200, "absent is null");
 

@@ -10,7 +10,7 @@ use rollcall::model::{
 use rollcall::model::{Instance, Timestamp};
 use rollcall::registry::{
     Amendment, Cause, Change, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal,
-    Register, Registry, Scope,
+    Register, Registry, Scope, guard_word,
 };
 use rollcall::store::{CommitError, Committed, Embedded, Followed, Memory, Settings, Store, Watch};
 
@@ -128,6 +128,7 @@ impl Follower {
                         self.causes.push(match change {
                             Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
                             Change::Configured { .. } => "configured",
+                            Change::Guarded { guarded, .. } => guard_word(guarded.as_ref()),
                             Change::Forgotten { .. } => "forgotten",
                         });
                     }
@@ -435,7 +436,7 @@ fn configure(name: &str, settings: Option<ServiceSettings>) -> Command {
 
 fn settings(seconds: u64) -> Option<ServiceSettings> {
     let ttl = Ttl::new(rollcall::model::Duration::from_secs(seconds)).unwrap();
-    Some(ServiceSettings { ttl: Some(ttl) })
+    Some(ServiceSettings { ttl: Some(ttl), ..ServiceSettings::default() })
 }
 
 #[tokio::test(start_paused = true)]

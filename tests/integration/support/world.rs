@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
-use rollcall::model::{Health, ServiceName, Ttl, ZoneName};
+use rollcall::guard::Guard;
+use rollcall::model::{Guarded, Health, ServiceName, Ttl, ZoneName};
 use rollcall::registry::{Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -52,7 +53,11 @@ pub(crate) fn store_settings() -> store::Settings {
 
 fn store_settings_with(reserved: Reserved) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
-    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600) }
+    store::Settings {
+        limits: limits(&zone, reserved),
+        name_memory: Duration::from_secs(3600),
+        guard: Guard::default(),
+    }
 }
 
 pub(crate) struct World {
@@ -187,6 +192,20 @@ impl World {
             at: rollcall::model::Timestamp::now(),
         };
         let committed = self.store.commit(Command::Observe(Box::new(observation))).await.unwrap();
+        self.view.reached(committed.revision).await;
+    }
+
+    /// Has the last good set of a service kept, as a guard would, or no longer.
+    pub(crate) async fn guard(&self, service: &str, held: Option<(&str, &str)>) {
+        let since = rollcall::model::Timestamp::now();
+        let guarded = held.map(|(ids, evidence)| Guarded {
+            since,
+            until: since.after(Duration::from_secs(300)),
+            evidence: evidence.into(),
+            held: ids.split(',').map(|id| id.parse().unwrap()).collect(),
+        });
+        let command = Command::Guard { service: service.parse().unwrap(), guarded };
+        let committed = self.store.commit(command).await.unwrap();
         self.view.reached(committed.revision).await;
     }
 
