@@ -29,6 +29,7 @@ pub mod api;
 pub mod check;
 pub mod dns;
 pub mod replica;
+pub mod sentry;
 // What puts it together.
 pub mod cli;
 pub mod config;

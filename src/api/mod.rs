@@ -73,6 +73,9 @@ pub type PermitChecks = dyn Fn(&Registration) -> Result<(), CheckRefused> + Send
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
 
+/// Says what speaks against what this node hears of others; empty when nothing does.
+pub type Doubts = dyn Fn() -> Vec<String> + Send + Sync;
+
 /// Renders all metrics of the process.
 pub type RenderMetrics = dyn Fn() -> Result<String, fmt::Error> + Send + Sync;
 
@@ -92,6 +95,8 @@ pub struct Context {
     pub explain_allow: Vec<IpNet>,
     /// Whether checks may aim where they do.
     pub permit_checks: Box<PermitChecks>,
+    /// What this node has against itself.
+    pub doubts: Box<Doubts>,
     /// What keeps this node from being ready.
     pub not_ready: Box<NotReady>,
     /// Renders what `/metrics` shows.

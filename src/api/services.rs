@@ -13,7 +13,7 @@ use serde_json::json;
 use super::extract::{Params, Path, no_body, service_name};
 use super::paging::Page;
 use super::problem::Problem;
-use super::shape::InstanceShape;
+use super::shape::{GuardShape, InstanceShape};
 use super::waiting::{Caller, LongPoll};
 use super::{Context, guard};
 use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
@@ -29,6 +29,9 @@ struct ListShape<'a, T> {
     instances: Option<&'a [T]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     services: Option<&'a [T]>,
+    /// How the service's last good set is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<GuardShape<'a>>,
     next: Option<String>,
 }
 
@@ -76,7 +79,7 @@ pub(super) async fn list(
         .map(|s| ServiceShape { name: s.name(), instances: s.instances().len(), answered: s.answered() })
         .collect();
     let (store, revision) = (context.store.id(), page.view.revision());
-    Ok(listed(&page, &ListShape { store, revision, services: Some(&services), instances: None, next }))
+    Ok(listed(&page, &ListShape { store, revision, services: Some(&services), instances: None, guard: None, next }))
 }
 
 /// `GET /v1/services/{service}`
@@ -111,7 +114,9 @@ pub(super) async fn instances(
     let instances: Vec<InstanceShape<'_>> =
         found.iter().map(|instance| InstanceShape::new(instance, &context)).collect();
     let (store, revision) = (context.store.id(), page.view.revision());
-    Ok(listed(&page, &ListShape { store, revision, instances: Some(&instances), services: None, next }))
+    let guarded = page.view.service(&service).and_then(|service| service.guarded());
+    let guard = guarded.map(|guarded| GuardShape::from(&**guarded));
+    Ok(listed(&page, &ListShape { store, revision, instances: Some(&instances), services: None, guard, next }))
 }
 
 async fn deregister_all(context: &Context, scope: Scope) -> Result<Response, Problem> {

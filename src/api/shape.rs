@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 
 use super::Context;
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
+    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp,
+    Transport,
 };
 
 /// Any value as its text.

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::problem::Problem;
+use super::shape::GuardShape;
 use crate::model::{Duration, Timestamp};
 use crate::telemetry::METRICS_CONTENT_TYPE;
 
@@ -17,6 +18,11 @@ use crate::telemetry::METRICS_CONTENT_TYPE;
 pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
     let view = context.view.load();
     let uptime = Duration::from_secs(context.started.elapsed().as_secs());
+    let guarded: Vec<Value> = view
+        .guarded()
+        .filter_map(|service| Some((service, GuardShape::from(&**service.guarded()?))))
+        .map(|(service, guard)| json!({ "service": service.name(), "guard": guard }))
+        .collect();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "zone": context.zone.to_string(),
@@ -27,6 +33,8 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
         "instances": view.instances(),
         "answered": view.answered(),
         "critical_for_a_day": view.critical_for_a_day(Timestamp::now()),
+        "guarded": guarded,
+        "doubts": (context.doubts)(),
         "uptime": uptime,
         "peers": [],
     }))

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::guarding::Guarding;
 use super::metrics::Metrics;
 use super::outcome::{Failure, Outcome};
 use super::probe::probe;
@@ -46,6 +47,7 @@ struct Ended {
 pub struct Checker {
     store: Arc<dyn Store>,
     targets: Arc<Targets>,
+    guarding: Guarding,
     metrics: Metrics,
     table: Table,
     schedule: Schedule<Key>,
@@ -74,6 +76,7 @@ impl Checker {
         let checker = Self {
             store,
             targets,
+            guarding: settings.guarding.clone(),
             metrics: Metrics::new(metrics),
             table: Table::default(),
             schedule: Schedule::new(),
@@ -217,6 +220,7 @@ impl Checker {
         };
         let Running { key, address, standing } = self.running.remove(&id).expect("every probe that ends was running");
         self.slots.give_back(address, standing);
+        self.guarding.probed(address, &outcome);
         if let Some(check) = self.table.get_mut(key) {
             check.stage = Stage::Idle;
             self.metrics.probed(&check.spec().kind, &outcome, took);
@@ -236,7 +240,15 @@ impl Checker {
             Outcome::Abandoned => return,
         };
         check.probed = true;
-        check.transition = check.threshold.observe(passed).map(|health| Transition {
+        let turned = check.threshold.observe(passed);
+        // The next result asks again: what does not stand is proposed with each that agrees.
+        let kept = turned.is_some()
+            && error.is_some_and(Failure::is_silence)
+            && self.guarding.keeps(&check.instance, check.spec().timeout);
+        if std::mem::replace(&mut check.kept, kept) && !kept {
+            self.guarding.settled(&check.instance);
+        }
+        check.transition = turned.filter(|_| !kept).map(|health| Transition {
             health,
             error: error.map(Failure::reason),
             at: Timestamp::now(),

@@ -17,6 +17,9 @@
 //! What a full queue means: a due probe that finds no room is skipped for this round and counted; a first probe waits
 //! instead, up to a bound; transitions wait for room among the commits, at most one for each check.
 //!
+//! Nobody turns critical by silence before the guard was asked ([`Guarding`]): while it holds, the standing opinion stays
+//! in the store, and every further result asks again.
+//!
 //! It knows nothing of how records are served, and nothing of leases.
 
 // Policy, pure.
@@ -33,6 +36,7 @@ mod tcp;
 
 // The task and what it keeps.
 mod checker;
+mod guarding;
 mod metrics;
 mod table;
 
@@ -45,6 +49,7 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use checker::Checker;
+pub use guarding::Guarding;
 pub use target::{TargetRefused, Targets};
 
 use threshold::Threshold;
@@ -62,6 +67,8 @@ pub struct Settings {
     pub concurrency_max: usize,
     /// Probes that run at once against one address, at least 1.
     pub concurrency_per_host_max: usize,
+    /// Who is asked before an instance leaves by silence.
+    pub guarding: Guarding,
 }
 
 impl Default for Settings {
@@ -72,6 +79,7 @@ impl Default for Settings {
             local_addresses: crate::net::local_addresses,
             concurrency_max: 512,
             concurrency_per_host_max: 64,
+            guarding: Guarding::default(),
         }
     }
 }

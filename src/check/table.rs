@@ -46,6 +46,8 @@ pub(super) struct Check {
     pub(super) probed: bool,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
     pub(super) transition: Option<Transition>,
+    /// Whether it has fallen silent and the guard has it stay for now.
+    pub(super) kept: bool,
     /// Whether a commit of a transition is under way or waits for room.
     pub(super) committing: bool,
     /// The revision up to which the standing opinion is known. The watch may still have older news to tell.
@@ -129,6 +131,7 @@ impl Table {
                     stage: Stage::Idle,
                     probed: false,
                     transition: None,
+                    kept: false,
                     committing: false,
                     settled_at: instance.revision,
                 })

@@ -104,13 +104,7 @@ impl Case {
     }
 
     /// What one who is silent is to do.
-    pub(super) fn ask(
-        &mut self,
-        id: &InstanceId,
-        confirm: Duration,
-        witnesses: &Witnesses,
-        now: Moment,
-    ) -> Verdict {
+    pub(super) fn ask(&mut self, id: &InstanceId, confirm: Duration, witnesses: &Witnesses, now: Moment) -> Verdict {
         let Some(rule) = self.rule else { return self.leave(id, now.instant) };
         if self.evidence.is_empty()
             && let Some(lag) = witnesses.stands_still(now.instant)
@@ -183,7 +177,9 @@ impl Case {
             }
             Phase::Spent if is_settled => self.phase = Phase::Confirming { since: now.instant },
             // In doubt again before all was said: as if the doubt had never ended.
-            Phase::Confirming { .. } if !self.evidence.is_empty() || self.silent.is_empty() => self.phase = Phase::Quiet,
+            Phase::Confirming { .. } if !self.evidence.is_empty() || self.silent.is_empty() => {
+                self.phase = Phase::Quiet
+            }
             Phase::Spent | Phase::Confirming { .. } => {}
         }
     }

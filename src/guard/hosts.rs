@@ -23,10 +23,24 @@ const COUNTED_FOR: Duration = Duration::from_millis(100);
 /// Between two searches for hosts that are no longer probed, when there is no room for more.
 const SWEPT_FOR: Duration = Duration::from_secs(10);
 
+/// A host that has been silent for longer is dead as far as anybody can tell, and speaks against nobody: a registry full
+/// of ghosts would doubt itself for ever.
+const DEAD_AFTER: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Clone, Copy)]
 struct Heard {
-    is_silent: bool,
+    /// Since when nothing is heard of it.
+    silent_since: Option<Instant>,
+    /// When it was asked last.
     at: Instant,
+    /// Whether it was ever heard. One that never was says more about its address than about the network.
+    was_heard: bool,
+}
+
+impl Heard {
+    fn counts(&self, now: Instant) -> bool {
+        self.was_heard && self.silent_since.is_none_or(|since| now.saturating_duration_since(since) < DEAD_AFTER)
+    }
 }
 
 /// Hosts that were asked in each moment, and how many of them are silent.
@@ -35,11 +49,14 @@ struct Count([(usize, usize); MOMENTS.len()]);
 
 impl Count {
     fn add(&mut self, heard: &Heard, now: Instant) {
+        if !heard.counts(now) {
+            return;
+        }
         let age = now.saturating_duration_since(heard.at);
         for ((asked, silent), moment) in self.0.iter_mut().zip(MOMENTS) {
             if age < moment {
                 *asked += 1;
-                *silent += usize::from(heard.is_silent);
+                *silent += usize::from(heard.silent_since.is_some());
             }
         }
     }
@@ -75,24 +92,28 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Notes the result of a probe.
-    pub(super) fn probed(&mut self, host: IpAddr, is_silent: bool, now: Instant) {
-        let heard = Heard { is_silent, at: now };
+    /// Notes the result of a probe; whether a host that was heard before is silent now.
+    pub(super) fn probed(&mut self, host: IpAddr, is_silent: bool, now: Instant) -> bool {
         if let Some(known) = self.heard.get_mut(&host) {
-            *known = heard;
-            return;
+            let turned = is_silent && known.was_heard && known.silent_since.is_none();
+            let since = known.silent_since.unwrap_or(now);
+            let was_heard = known.was_heard || !is_silent;
+            *known = Heard { silent_since: is_silent.then_some(since), at: now, was_heard };
+            return turned;
         }
         if self.heard.len() >= HOSTS_MAX {
             if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEPT_FOR) {
-                return;
+                return false;
             }
             self.swept = Some(now);
             self.heard.retain(|_, heard| now.saturating_duration_since(heard.at) < MOMENTS[MOMENTS.len() - 1]);
             if self.heard.len() >= HOSTS_MAX {
-                return;
+                return false;
             }
         }
-        self.heard.insert(host, heard);
+        let silent_since = is_silent.then_some(now);
+        self.heard.insert(host, Heard { silent_since, at: now, was_heard: !is_silent });
+        false
     }
 
     fn count(&mut self, now: Instant) -> Count {

@@ -120,6 +120,7 @@ struct Shared {
     /// Held for one look at one service, never across an await.
     state: Mutex<State>,
     turned: Notify,
+    alarmed: Notify,
 }
 
 /// The guard of a node; cloning shares it.
@@ -162,9 +163,16 @@ impl Guard {
         }
     }
 
-    /// A probe of a host has ended: whether nothing was heard.
+    /// A probe of a host has ended: whether nothing was heard. Loopback says nothing of the network.
     pub fn probed(&self, host: IpAddr, is_silent: bool, now: Instant) {
-        self.0.state.lock().witnesses.hosts.probed(host, is_silent, now);
+        if !host.is_loopback() && self.0.state.lock().witnesses.hosts.probed(host, is_silent, now) {
+            self.0.alarmed.notify_one();
+        }
+    }
+
+    /// Waits until a host has fallen silent, which is when it is worth to look at the link at once.
+    pub async fn alarmed(&self) {
+        self.0.alarmed.notified().await;
     }
 
     /// The node looks after itself: it does so every [`TICK`], and is late when it comes late.
@@ -211,11 +219,15 @@ impl Guard {
         let mut turns = Vec::new();
         cases.retain(|service, case| {
             case.go_on(witnesses, now, |id| is_answered(service, id));
+            // One round after the last turn, so that this can be told again.
+            if case.is_over() {
+                return false;
+            }
             turns.extend(case.turn().map(|(guarded, begun, ended)| {
                 let service = service.clone();
                 Turn { service, guarded, begun, ended }
             }));
-            !case.is_over()
+            true
         });
         turns
     }

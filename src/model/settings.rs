@@ -153,7 +153,11 @@ mod tests {
         for (fraction, part, whole, exceeded) in
             [(0.5, 5, 10, false), (0.5, 6, 10, true), (0.0, 1, 1000, true), (0.0, 0, 3, false), (0.999, 3, 3, true)]
         {
-            assert_eq!(Share::new(fraction).unwrap().is_exceeded_by(part, whole), exceeded, "{fraction} {part}/{whole}");
+            assert_eq!(
+                Share::new(fraction).unwrap().is_exceeded_by(part, whole),
+                exceeded,
+                "{fraction} {part}/{whole}"
+            );
         }
         for bad in [1.0, 0.9999, -0.1, f64::NAN, f64::INFINITY] {
             assert!(Share::new(bad).is_err(), "{bad}");

@@ -61,7 +61,9 @@ impl Change {
     pub fn service(&self) -> &ServiceName {
         match self {
             Self::Put { instance, .. } | Self::Gone { instance, .. } => &instance.service,
-            Self::Configured { service, .. } | Self::Guarded { service, .. } | Self::Forgotten { service, .. } => service,
+            Self::Configured { service, .. } | Self::Guarded { service, .. } | Self::Forgotten { service, .. } => {
+                service
+            }
         }
     }
 }

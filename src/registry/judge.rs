@@ -9,8 +9,8 @@ use super::conflict;
 use super::limits::Limits;
 use super::state::Registry;
 use crate::model::{
-    CheckState, Guarded, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, ServiceSettings,
-    State, Timestamp,
+    CheckState, Guarded, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName,
+    ServiceSettings, State, Timestamp,
 };
 
 /// What a command changes and what its caller hears. No changes means no new revision.

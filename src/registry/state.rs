@@ -9,7 +9,8 @@ use imbl::{OrdMap, OrdSet};
 
 use super::change::{Batch, Cause, Change};
 use crate::model::{
-    Guarded, Health, Instance, InstanceId, Place, Registration, Revision, ServiceName, ServiceSettings, Timestamp, Transport,
+    Guarded, Health, Instance, InstanceId, Place, Registration, Revision, ServiceName, ServiceSettings, Timestamp,
+    Transport,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -10,13 +10,14 @@ use std::time::Duration as StdDuration;
 
 use tokio::time::Instant;
 
+use super::census::census;
 use super::clock::Moment;
 use super::deadlines::Deadlines;
 use super::draft::Draft;
 use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
 use super::{Committed, Settings};
-use crate::guard::{self, Census, Silent};
+use crate::guard::{self, Silent};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
     Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
@@ -35,17 +36,6 @@ pub(super) struct Decision {
     pub(super) batch: Option<Arc<Batch>>,
     leases: Vec<LeaseEdit>,
     pub(super) outcome: Outcome,
-}
-
-/// How a service stands, for the guard.
-fn census(registry: &Registry, service: &ServiceName) -> Census {
-    let service = registry.service(service);
-    let settings = service.and_then(|service| service.settings());
-    Census {
-        answered: service.map_or(0, |service| service.answered()),
-        rule: settings.map_or_else(|| Some(Default::default()), |settings| settings.guard_rule()),
-        hosts: service.map_or(&[][..], |s| s.instances()).iter().map(|i| i.registration.addresses.first()).collect(),
-    }
 }
 
 #[derive(Debug)]

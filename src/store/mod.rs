@@ -9,6 +9,7 @@
 //! cannot bring up to date gets a snapshot to start over from.
 
 mod books;
+mod census;
 mod clock;
 mod deadlines;
 mod draft;
@@ -31,6 +32,7 @@ use async_trait::async_trait;
 use crate::guard::Guard;
 use crate::model::{Lease, LeaseId, Revision, StoreId};
 use crate::registry::{Batch, Command, Outcome, Refusal, Registry};
+pub use census::census;
 pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 use std::sync::Arc;

@@ -261,7 +261,11 @@ mod tests {
         let (let_write, may_write) = std::sync::mpsc::channel();
         let groups: Arc<Mutex<Vec<usize>>> = Arc::default();
         let journal = Slow { may_write, groups: groups.clone() };
-        let store = Arc::new(Local::start(restored, Settings { limits, name_memory: Duration::ZERO, guard: Default::default() }, journal));
+        let store = Arc::new(Local::start(
+            restored,
+            Settings { limits, name_memory: Duration::ZERO, guard: Default::default() },
+            journal,
+        ));
         let first = tokio::spawn({
             let store = store.clone();
             async move { store.commit(grant()).await }

@@ -120,7 +120,9 @@ impl Zone {
             };
             let kept = refused.is_none();
             let answered = || match why {
-                Some(why) => format!("answered, as all are that are critical: {}", why.trim_start_matches("withheld: ")),
+                Some(why) => {
+                    format!("answered, as all are that are critical: {}", why.trim_start_matches("withheld: "))
+                }
                 None if held.contains(&instance.id) => format!("answered, though silent, and kept: {evidence}"),
                 None => "answered".to_owned(),
             };

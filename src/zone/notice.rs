@@ -34,7 +34,8 @@ impl Notice {
     /// All critical instances of a service are answered, for want of any that is well.
     pub(super) fn failing_open(service: &Service, answered: usize) -> Self {
         let (name, registered) = (service.name(), service.instances().len());
-        let counts = format!("{name}: {registered} registered, 0 passing; answered with all {answered} that are critical");
+        let counts =
+            format!("{name}: {registered} registered, 0 passing; answered with all {answered} that are critical");
         let error = service.instances().iter().filter(|i| is_open(i)).find_map(|i| Some((i, i.withheld()?)));
         let details = error.map_or(counts.clone(), |(i, withheld)| format!("{counts}; {}: {withheld}", i.id));
         Self::new(OTHER, counts, details)

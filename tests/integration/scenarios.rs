@@ -143,9 +143,9 @@ impl Player {
             }
             "guard" => {
                 let (ids, evidence) = rest.split_once(' ').expect("who is held, and why");
-                self.world.guard(word, Some((ids, evidence))).await;
+                self.world.keep(word, Some((ids, evidence))).await;
             }
-            "unguard" => self.world.guard(word, None).await,
+            "unguard" => self.world.keep(word, None).await,
             "advance" => {
                 let duration: rollcall::model::Duration = word.parse().unwrap();
                 self.world.advance(duration.std()).await;

@@ -25,7 +25,8 @@ async fn settings_are_put_shown_and_deleted() {
     is_problem(&world.call("DELETE", PATH, None).await, 404, "no-settings");
 
     let new = world.call("PUT", PATH, Some(r#"{"ttl":"60s"}"#)).await;
-    let shape = |ttl| json!({"service": "web", "ttl": ttl, "guard": null, "when_all_critical": "none", "fallback": null});
+    let shape =
+        |ttl| json!({"service": "web", "ttl": ttl, "guard": null, "when_all_critical": "none", "fallback": null});
     assert_eq!((new.status, &new.body), (201, &shape(Some("1m"))));
     let same = world.call("PUT", PATH, Some(r#"{"ttl":"1m"}"#)).await;
     assert_eq!(same.status, 200);

@@ -48,16 +48,13 @@ pub(crate) fn answering(udp_payload: u16) -> dns::HandlerSettings {
 }
 
 pub(crate) fn store_settings() -> store::Settings {
-    store_settings_with(Reserved::by(|name| (name == zone::NAME_SERVER).then(|| "a host".to_owned())))
+    let reserved = Reserved::by(|name| (name == zone::NAME_SERVER).then(|| "a host".to_owned()));
+    store_settings_with(reserved, Guard::default())
 }
 
-fn store_settings_with(reserved: Reserved) -> store::Settings {
+fn store_settings_with(reserved: Reserved, guard: Guard) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
-    store::Settings {
-        limits: limits(&zone, reserved),
-        name_memory: Duration::from_secs(3600),
-        guard: Guard::default(),
-    }
+    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600), guard }
 }
 
 pub(crate) struct World {
@@ -69,6 +66,8 @@ pub(crate) struct World {
     pub(crate) api: Router,
     /// Requests that wait for a change.
     pub(crate) waiting: prometheus_client::metrics::gauge::Gauge,
+    /// What believes silence or does not; nobody looks after it unless a test does.
+    pub(crate) guard: Guard,
 }
 
 /// What a request got.
@@ -100,7 +99,8 @@ impl World {
             let live = live.clone();
             move |name| live.reserved(name)
         });
-        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings_with(reserved)));
+        let guard = Guard::default();
+        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings_with(reserved, guard.clone())));
         let (writer, reader) = view::channel();
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
         let waiting = api::Waiting::default();
@@ -113,6 +113,10 @@ impl World {
             udp_payload: UDP_PAYLOAD,
             explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
+            doubts: Box::new({
+                let guard = guard.clone();
+                move || guard.evidence(tokio::time::Instant::now()).into_iter().map(|said| said.text).collect()
+            }),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
@@ -128,6 +132,7 @@ impl World {
             handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
             waiting: count,
+            guard,
         };
         world.view.loaded().await;
         world
@@ -196,7 +201,7 @@ impl World {
     }
 
     /// Has the last good set of a service kept, as a guard would, or no longer.
-    pub(crate) async fn guard(&self, service: &str, held: Option<(&str, &str)>) {
+    pub(crate) async fn keep(&self, service: &str, held: Option<(&str, &str)>) {
         let since = rollcall::model::Timestamp::now();
         let guarded = held.map(|(ids, evidence)| Guarded {
             since,

@@ -161,7 +161,10 @@ fn observe(service: &str, id: &str, epoch: Revision, health: Health) -> Command 
 
 fn configure(service: &str, seconds: u64) -> Command {
     let ttl = Some(Ttl::new(Duration::from_secs(seconds)).unwrap());
-    Command::Configure { service: service.parse().unwrap(), settings: Some(ServiceSettings { ttl, ..ServiceSettings::default() }) }
+    Command::Configure {
+        service: service.parse().unwrap(),
+        settings: Some(ServiceSettings { ttl, ..ServiceSettings::default() }),
+    }
 }
 
 fn granted(committed: &Committed) -> LeaseId {
