@@ -479,5 +479,6 @@ async fn who_is_heard_again_was_never_out_and_who_refuses_is_not_kept() {
         }
     });
     assert!(is_over.await.is_ok(), "it is heard again");
-    assert_eq!(rig.registry.instance(&web(), "i3").map(|i| i.health()), Some(Health::Passing));
+    let observations = *rig.store.observations.borrow();
+    assert_eq!(observations, 2, "of i1 and i2 only");
 }

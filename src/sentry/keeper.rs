@@ -20,7 +20,7 @@ use crate::view::ViewReader;
 /// While somebody is kept or waits.
 const BUSY_EVERY: Duration = Duration::from_millis(250);
 /// Between two rounds, so that who falls silent together is told of together.
-const PACE: Duration = Duration::from_millis(50);
+const PACE: Duration = Duration::from_millis(200);
 
 type Begun = Family<[(&'static str, &'static str); 1], Counter<u64, AtomicU64>>;
 

@@ -31,7 +31,14 @@ impl Site {
         for host in 1..=8 {
             services.ip(&["address", "add", &format!("10.77.0.{host}/24"), "dev", "down0"]);
         }
-        Self { registry, services }
+        let site = Self { registry, services };
+        // The kernel takes up to a second to call a link with a carrier running.
+        until("the link is running", || {
+            let shown = site.registry.command("ip").args(["-o", "link", "show", "up0"]).output().unwrap();
+            let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+            if text.contains(" state UP ") { Ok(()) } else { Err(text) }
+        });
+        site
     }
 
     /// Something that accepts connections at port 80 of these hosts: a server's DNS does.
