@@ -105,7 +105,10 @@ impl Case {
 
     /// What one who is silent is to do.
     pub(super) fn ask(&mut self, id: &InstanceId, confirm: Duration, witnesses: &Witnesses, now: Moment) -> Verdict {
-        let Some(rule) = self.rule else { return self.leave(id, now.instant) };
+        let Some(rule) = self.rule else {
+            self.silent.remove(id);
+            return Verdict::Leave;
+        };
         if self.evidence.is_empty()
             && let Some(lag) = witnesses.stands_still(now.instant)
         {
@@ -212,8 +215,12 @@ impl Case {
                 self.forget_left(rule, now.instant);
                 self.change_phase(rule, now);
             }
-            None if self.is_holding() => self.end(Phase::Quiet, "its settings ask for no guard any more"),
-            None => {}
+            None => {
+                if self.is_holding() {
+                    self.ended = Some("its settings ask for no guard any more");
+                }
+                (self.phase, self.silent, self.left) = (Phase::Quiet, BTreeMap::new(), VecDeque::new());
+            }
         }
     }
 

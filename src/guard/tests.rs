@@ -108,6 +108,7 @@ impl Play {
                 }
             }
             "turns" => assert_eq!(self.turns(now), expected, "{line}"),
+            "busy" => assert_eq!(self.guard.is_busy().to_string(), expected, "{line}"),
             "doubts" => assert_eq!(self.guard.doubts(now.instant).to_string(), expected, "{line}"),
             verb => panic!("no such line: {verb}"),
         }
@@ -210,6 +211,37 @@ fn those_who_left_a_moment_before_count_too() {
          41 ask i4 i5 i6 = wait
          41 ask i7 = hold
          41 turns = guarded i4 i5 i6 i7 by link: no network interface is up since 16:00:40Z",
+    );
+}
+
+#[test]
+fn what_is_over_is_forgotten() {
+    play(
+        "0 ask i1 i2 = leave
+         1 turns = none
+         1 busy = true
+         30 turns = none
+         31 turns = none
+         31 busy = false",
+    );
+    play(
+        "0 web 10 off
+         0 ask i1 i2 = leave
+         0 turns = none
+         0 busy = false",
+    );
+    play(
+        "0 web 3 min=2
+         0 link up
+         1 link down
+         2 ask i1 = wait
+         2 ask i2 = hold
+         2 turns = guarded i1 i2 by link: no network interface is up since 16:00:01Z
+         3 web 3 off
+         3 ask i1 = leave
+         3 turns = unguarded its settings ask for no guard any more
+         4 turns = none
+         4 busy = false",
     );
 }
 
@@ -323,7 +355,7 @@ fn other_hosts_that_are_silent_in_the_same_moment_speak_against_the_node() {
          10 hosts 4 silent
          10 ask i1 i2 i3 i4 i5 = wait
          10 ask i6 = hold
-         10 turns = guarded i1 i2 i3 i4 i5 i6 by hosts: 4 of 4 other hosts are silent too",
+         10 turns = guarded i1 i2 i3 i4 i5 i6 by hosts: 4 of 4 other hosts are silent in the same moment",
     );
 }
 

@@ -184,7 +184,8 @@ impl Witnesses {
         // A canary that sings says that the network is there, so others are silent for reasons of their own.
         match self.hosts.chorus(besides, now) {
             Chorus::Silent(silent, asked) if !self.sings(now) => {
-                Some(format!("{silent} of {asked} other hosts are silent too"))
+                let others = if besides.is_empty() { "" } else { "other " };
+                Some(format!("{silent} of {asked} {others}hosts are silent in the same moment"))
             }
             _ => None,
         }
