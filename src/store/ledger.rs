@@ -139,9 +139,21 @@ impl Ledger {
         Some(renewed)
     }
 
+    /// Remembers names on which another service stands in for another term: an outage that lasts is when it is needed.
+    fn keep_names(&mut self, now: Moment) {
+        for key in self.memory.passed(now.instant, LAPSED_PER_BATCH) {
+            let settings = self.registry.service(&key.0).and_then(|service| service.settings());
+            if settings.is_some_and(|settings| settings.fallback.is_some()) {
+                // At least a moment, so that a memory of nothing is no endless task.
+                self.memory.set(key, now.instant + self.settings.name_memory.max(PUT_OFF));
+            }
+        }
+    }
+
     /// Up to [`LAPSED_PER_BATCH`] leases that nobody has renewed and whose instances leave for it. The guard may keep
     /// some: their end is put off by a moment, and they can be renewed.
     pub(super) fn lapse(&mut self, now: Moment, guard_now: guard::Moment) -> Vec<LeaseId> {
+        self.keep_names(now);
         let guard = &self.settings.guard;
         self.waits.doubt(guard.doubts(guard_now.instant), now.instant);
         let mut lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
