@@ -2,31 +2,62 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use schemars::{JsonSchema, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
+use super::form::{self, forms};
 use super::problem::Problem;
 use super::values::duration;
 use crate::model::{Duration, GuardChoice, GuardRule, Share, guard_bounds};
 
 /// The word for no guard.
-pub(super) const OFF: &str = "off";
+const OFF: &str = "off";
 
-/// What is left out is as the server has it.
-#[derive(Debug, Default, Deserialize)]
+forms! {
+    /// More than this share of the answered instances has to be about to leave by silence.
+    Ratio inline |_| json_schema!({ "type": "number", "minimum": 0, "maximum": 0.999 });
+
+    /// At least so many of them.
+    Fewest inline |_| json_schema!({
+        "type": "integer", "minimum": guard_bounds::MIN.0, "maximum": guard_bounds::MIN.1,
+    });
+
+    /// Within this time.
+    Window inline |_| form::duration("guard-window", "30s", form::between(guard_bounds::WINDOW));
+
+    /// The set is kept for this time at most.
+    Longest inline |_| form::duration("guard-max", "5m", form::between(guard_bounds::MAX));
+
+    /// No guard.
+    Off inline |_| form::words(&[OFF]);
+
+    /// `none` of them, or `all` that are up and critical.
+    WhenAll inline |_| form::words(&["none", "all"]);
+}
+
+/// When a last good set is kept. What is left out is as the server has it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewGuardRule")]
 pub(super) struct RuleBody {
+    #[schemars(with = "Option<Ratio>")]
     ratio: Option<f64>,
+    #[schemars(with = "Option<Fewest>")]
     min: Option<i64>,
+    #[schemars(with = "Option<Window>")]
     window: Option<String>,
+    #[schemars(with = "Option<Longest>")]
     max: Option<String>,
 }
 
 /// A rule, or the word for none.
-#[derive(Debug)]
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "NewGuardChoice")]
 pub(super) enum GuardBody {
-    Word(String),
+    Word(#[schemars(with = "Off")] String),
     Rule(RuleBody),
 }
 
@@ -71,15 +102,45 @@ impl GuardBody {
                 _ => Err(Problem::invalid(pointer, format!("from {least} to {most}"))),
             },
         };
-        let rule = GuardRule {
+        Ok(GuardChoice::On(GuardRule {
             ratio: ratio.unwrap_or(Ok(default.ratio))?,
             min: min.unwrap_or(Ok(default.min))?,
             window: within(window, default.window, guard_bounds::WINDOW, "/guard/window")?,
             max: within(max, default.max, guard_bounds::MAX, "/guard/max")?,
-        };
-        if rule.max < rule.window {
-            return Err(Problem::invalid("/guard/max", "not less than the window"));
+        }))
+    }
+}
+
+/// When a last good set is kept.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GuardRule")]
+pub(super) struct GuardRuleShape {
+    #[schemars(with = "Ratio")]
+    ratio: f64,
+    #[schemars(with = "Fewest")]
+    min: u16,
+    #[schemars(with = "Window")]
+    window: Duration,
+    #[schemars(with = "Longest")]
+    max: Duration,
+}
+
+/// The word for no guard, or its rule.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "GuardChoice")]
+pub(super) enum GuardChoiceShape {
+    Off(#[schemars(with = "Off")] &'static str),
+    On(GuardRuleShape),
+}
+
+impl From<GuardChoice> for GuardChoiceShape {
+    fn from(choice: GuardChoice) -> Self {
+        match choice.rule() {
+            None => Self::Off(OFF),
+            Some(GuardRule { ratio, min, window, max }) => {
+                Self::On(GuardRuleShape { ratio: ratio.fraction(), min, window, max })
+            }
         }
-        Ok(GuardChoice::On(rule))
     }
 }

@@ -7,23 +7,31 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::extract::{json, new_service_name, no_body, service_name};
-use super::guarding::{GuardBody, OFF};
+use super::guarding::{GuardBody, GuardChoiceShape, WhenAll};
 use super::problem::Problem;
 use super::values::ttl;
-use super::{BODY_OCTETS_MAX, Context, guard};
-use crate::model::{Duration, GuardChoice, GuardRule, Revision, ServiceName, ServiceSettings, Ttl, WhenAllCritical};
+use super::{BODY_OCTETS_MAX, Context, form, guard};
+use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl, WhenAllCritical};
 use crate::registry::{Command, Outcome};
 
-/// What is to hold. What is left out or null is as the server has it.
-#[derive(Debug, Deserialize)]
+/// What is to hold for a service. What is left out or null is as the server has it.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SettingsBody {
+#[schemars(rename = "NewServiceSettings")]
+pub(super) struct SettingsBody {
+    #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<String>,
+    /// When the last good set is kept against a failure that may be the server's own.
     guard: Option<GuardBody>,
+    /// What is answered when none of its instances is well.
+    #[schemars(with = "Option<WhenAll>")]
     when_all_critical: Option<String>,
+    /// Whose instances are answered when it has nobody to answer with; another service, which need not exist yet.
+    #[schemars(with = "Option<form::ServiceName>")]
     fallback: Option<String>,
 }
 
@@ -50,39 +58,18 @@ impl SettingsBody {
     }
 }
 
-#[derive(Serialize)]
-struct GuardRuleShape {
-    ratio: f64,
-    min: u16,
-    window: Duration,
-    max: Duration,
-}
-
-/// The word for no guard, or its rule.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum GuardChoiceShape {
-    Off(&'static str),
-    On(GuardRuleShape),
-}
-
-impl From<GuardChoice> for GuardChoiceShape {
-    fn from(choice: GuardChoice) -> Self {
-        match choice.rule() {
-            None => Self::Off(OFF),
-            Some(GuardRule { ratio, min, window, max }) => {
-                Self::On(GuardRuleShape { ratio: ratio.fraction(), min, window, max })
-            }
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct SettingsShape<'a> {
+/// What holds for a service. What is null is as the server has it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServiceSettings")]
+pub(super) struct SettingsShape<'a> {
+    #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
+    #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<Duration>,
     guard: Option<GuardChoiceShape>,
+    #[schemars(with = "WhenAll")]
     when_all_critical: &'static str,
+    #[schemars(with = "Option<form::ServiceName>")]
     fallback: Option<&'a ServiceName>,
 }
 

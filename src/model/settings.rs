@@ -112,11 +112,10 @@ impl Share {
     /// # Errors
     /// What the range is.
     pub fn new(fraction: f64) -> Result<Self, &'static str> {
-        let thousandths = (fraction * 1000.0).round();
-        if (0.0..1000.0).contains(&thousandths) {
-            Ok(Self(thousandths as u16))
+        if (0.0..=0.999).contains(&fraction) {
+            Ok(Self((fraction * 1000.0).round() as u16))
         } else {
-            Err("a ratio is a number from 0 to less than 1, such as 0.5")
+            Err("a ratio is a number from 0 to 0.999, such as 0.5")
         }
     }
 

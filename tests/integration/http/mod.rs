@@ -5,6 +5,7 @@ mod bodies;
 mod connections;
 mod instances;
 mod leases;
+mod openapi;
 mod pages;
 mod polls;
 mod services;
