@@ -185,6 +185,11 @@ forms! {
     /// From one probe to the next.
     Interval inline |_| duration("interval", "5s", between(probe_bounds::INTERVAL));
 
+    /// From one probe to the next while results contradict the opinion; a tenth of the interval when left out.
+    FastInterval inline |_| duration(
+        "fast-interval", "500ms", format_args!("{} to the interval", probe_bounds::FAST_INTERVAL_MIN),
+    );
+
     /// How long a probe may take.
     Timeout inline |_| duration(
         "timeout", "1s", format_args!("{}, and at most the interval", between(probe_bounds::TIMEOUT)),
@@ -267,6 +272,9 @@ forms! {
 
     /// Text that the first 64 KiB of the body are to contain, 1 to 1,024 octets of UTF-8.
     ExpectedText inline |_| json_schema!({ "type": "string", "minLength": 1, "maxLength": 1024 });
+
+    /// Lines of JSON.
+    Lines inline |_| json_schema!({ "type": "string", "contentMediaType": "application/jsonl" });
 
     /// An OpenAPI document.
     Document inline |_| json_schema!({

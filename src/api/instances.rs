@@ -134,7 +134,10 @@ pub(super) async fn show(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let view = context.view.load();
     let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
-    Ok(written(StatusCode::OK, instance, view.revision(), &context))
+    let shape = InstanceShape::new(instance, &context).with_reports(instance, &context.reports(instance).await);
+    let mut response = respond(StatusCode::OK, &shape, instance);
+    response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
+    Ok(response)
 }
 
 /// `PATCH /v1/services/{service}/instances/{id}`

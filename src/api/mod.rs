@@ -26,6 +26,7 @@ mod values;
 mod wording;
 // What goes out.
 mod paging;
+mod probing;
 mod problem;
 mod shape;
 // Which routes there are, and what the API's document says of them.
@@ -38,6 +39,7 @@ mod instances;
 mod leases;
 mod services;
 mod settings;
+mod snapshot;
 mod status;
 // Those that wait.
 mod wait;
@@ -46,6 +48,7 @@ mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +61,7 @@ pub use problem::Problem;
 pub use routes::router;
 pub use serve::{Listeners, Settings};
 
-use crate::model::{Registration, Revision, ZoneName};
+use crate::model::{InstanceId, ProbeReport, Registration, Revision, ServiceName, ZoneName};
 use crate::registry::Command;
 use crate::store::{Committed, Store};
 use crate::view::ViewReader;
@@ -74,6 +77,10 @@ pub type CheckRefused = (usize, String);
 
 /// Says whether the checks of a registration may aim where they do.
 pub type PermitChecks = dyn Fn(&Registration) -> Result<(), CheckRefused> + Send + Sync;
+
+/// Says what this node's probes know of the checks of instances, in their order.
+pub type ReportChecks =
+    dyn Fn(Vec<(ServiceName, InstanceId)>) -> Pin<Box<dyn Future<Output = Vec<Vec<ProbeReport>>> + Send>> + Send + Sync;
 
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
@@ -102,6 +109,8 @@ pub struct Context {
     pub permit_checks: Box<PermitChecks>,
     /// What this node has against itself.
     pub doubts: Box<Doubts>,
+    /// What probes have found out beyond opinions.
+    pub report_checks: Box<ReportChecks>,
     /// What keeps this node from being ready.
     pub not_ready: Box<NotReady>,
     /// Renders what `/metrics` shows.
@@ -148,7 +157,11 @@ impl Context {
     }
 
     async fn served(&self, revision: Revision) -> Result<(), Problem> {
-        tokio::time::timeout(SERVED_WITHIN, self.view.reached(revision))
+        self.served_within(SERVED_WITHIN, revision).await
+    }
+
+    async fn served_within(&self, patience: Duration, revision: Revision) -> Result<(), Problem> {
+        tokio::time::timeout(patience, self.view.reached(revision))
             .await
             .map_err(|_| Problem::unavailable("the change is made, but this node does not serve it yet"))
     }

@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher;
 
 use super::openapi::{self, Routes};
 use super::problem::Problem;
-use super::{Context, batch, explain, guard, instances, leases, services, settings, status, wait, watch};
+use super::{Context, batch, explain, guard, instances, leases, services, settings, snapshot, status, wait, watch};
 
 fn routes() -> Routes {
     let of_instances = Routes::new()
@@ -40,6 +40,8 @@ fn routes() -> Routes {
         of_leases.post("/v1/batch", batch::batch, openapi::batch()).get("/v1/watch", watch::watch, openapi::watch());
     of_changes
         .get("/v1/explain", explain::explain, openapi::explain())
+        .get("/v1/snapshot", snapshot::save, openapi::save_snapshot())
+        .put("/v1/snapshot", snapshot::restore, openapi::restore_snapshot())
         .get("/v1/status", status::status, openapi::status())
         // Whoever looks after a node may add parameters of their own to these.
         .get("/healthz", status::healthz, openapi::liveness())

@@ -8,10 +8,11 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::probing::{ReportShape, held};
 use super::{Context, form};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp,
-    Transport,
+    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, LeaseId, Meta, ProbeReport,
+    RequestHeaders, State, Timestamp, Transport,
 };
 
 /// Any value as its text.
@@ -125,6 +126,8 @@ struct CheckShape<'a> {
     r#type: &'a str,
     #[schemars(with = "form::Interval")]
     interval: crate::model::Duration,
+    #[schemars(with = "form::FastInterval")]
+    fast_interval: crate::model::Duration,
     #[schemars(with = "form::Timeout")]
     timeout: crate::model::Duration,
     /// How many successes in a row turn critical into passing.
@@ -146,6 +149,8 @@ struct CheckShape<'a> {
     since: Timestamp,
     /// Why the last probe failed, when the opinion is critical.
     last_error: Option<&'a str>,
+    #[serde(flatten)]
+    report: Option<ReportShape>,
 }
 
 impl<'a> CheckShape<'a> {
@@ -165,6 +170,7 @@ impl<'a> CheckShape<'a> {
             name: &spec.name,
             r#type: spec.kind.as_str(),
             interval: spec.interval,
+            fast_interval: spec.fast_interval,
             timeout: spec.timeout,
             rise: spec.rise,
             fall: spec.fall,
@@ -173,6 +179,7 @@ impl<'a> CheckShape<'a> {
             health: state.health,
             since: state.since,
             last_error: state.last_error.as_deref(),
+            report: None,
         }
     }
 }
@@ -249,12 +256,25 @@ pub(super) struct InstanceShape<'a> {
 
 impl<'a> InstanceShape<'a> {
     pub(super) fn new(instance: &'a Instance, context: &Context) -> Self {
+        let alive = instance.lease.and_then(|lease| context.store.lease(lease.id));
+        Self::on(instance, alive, context)
+    }
+
+    /// Many, whose leases are asked for together.
+    pub(super) fn many(instances: &[&'a Instance], context: &Context) -> Vec<Self> {
+        let ids: Vec<LeaseId> = instances.iter().filter_map(|instance| instance.lease).map(|lease| lease.id).collect();
+        let mut leases = context.store.leases(&ids).into_iter();
+        let alive = |instance: &Instance, leases: &mut dyn Iterator<Item = Option<Lease>>| {
+            instance.lease.and_then(|_| leases.next().flatten())
+        };
+        instances.iter().map(|instance| Self::on(instance, alive(instance, &mut leases), context)).collect()
+    }
+
+    /// An instance on a lease that is alive, when it is on one.
+    fn on(instance: &'a Instance, alive: Option<Lease>, context: &Context) -> Self {
         let registration = &instance.registration;
-        let lease = instance.lease.map(|lease| LeaseShape {
-            id: lease.id,
-            ttl: lease.ttl,
-            expires_at: context.store.lease(lease.id).map(|lease| lease.expires_at),
-        });
+        let expires_at = alive.map(|lease| lease.expires_at);
+        let lease = instance.lease.map(|lease| LeaseShape { id: lease.id, ttl: lease.ttl, expires_at });
         Self {
             service: &instance.service,
             id: &instance.id,
@@ -284,6 +304,19 @@ impl<'a> InstanceShape<'a> {
             lease,
             checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
         }
+    }
+}
+
+impl InstanceShape<'_> {
+    /// The same with what probes have found out.
+    pub(super) fn with_reports(mut self, instance: &Instance, reports: &[ProbeReport]) -> Self {
+        for check in &mut self.checks {
+            check.report = reports.iter().find(|report| report.check == *check.name).map(Into::into);
+        }
+        if let (Some(because), Some(held)) = (&mut self.withheld_because, held(instance, reports)) {
+            because.push_str(&held);
+        }
+        self
     }
 }
 

@@ -185,6 +185,20 @@ fn all_instances(list: &Value) -> Table {
     table
 }
 
+/// What probes of a check have found out beyond its opinion.
+fn probing(check: &Value) -> String {
+    let said = |name: &str| cell(&check[name]);
+    let mut said = format!("turned {}x, flapped {}x, rise {}", said("transitions"), said("flaps"), said("rise_needed"));
+    let latency = &check["latency_us"];
+    if let (Some(p50), Some(p99)) = (latency["p50"].as_u64(), latency["p99"].as_u64()) {
+        said += &format!(", probes took {p50} µs, p99 {p99} µs");
+    }
+    if let Some(at) = check["last_probe_at"].as_str() {
+        said += &format!(", the last ended {at}");
+    }
+    visible(&said).into_owned()
+}
+
 fn one_instance(instance: &Value) -> Table {
     let mut table = Table::default();
     for (name, value) in instance.as_object().into_iter().flatten() {
@@ -197,6 +211,9 @@ fn one_instance(instance: &Value) -> Table {
         let since = check["since"].as_str().map(|since| format!(" since {since}")).unwrap_or_default();
         let error = check["last_error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
         table.push([name, format!("{}{since}{error}", cell(&check["health"]))]);
+        if !check["transitions"].is_null() {
+            table.push([String::new(), probing(check)]);
+        }
     }
     table
 }

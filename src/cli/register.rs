@@ -90,6 +90,10 @@ pub(super) struct RegisterArgs {
     #[arg(long, value_name = "TIME", requires = "checks")]
     interval: Option<Duration>,
 
+    /// The same after a result that contradicts the opinion, 50ms to --interval [default: a tenth of that]
+    #[arg(long, value_name = "TIME", requires = "checks")]
+    fast_interval: Option<Duration>,
+
     /// How long a probe may take, 10ms to 1m and at most --interval [default: 1s]
     #[arg(long, value_name = "TIME", requires = "checks")]
     timeout: Option<Duration>,
@@ -157,9 +161,14 @@ impl RegisterArgs {
     /// The body of the registration; what was not said is left to the server.
     fn body(&self) -> Result<Value, Fault> {
         let text = |duration: Option<Duration>| duration.map(|duration| duration.to_string());
-        let (interval, timeout) = (text(self.interval), text(self.timeout));
-        let rhythm =
-            Rhythm { interval: interval.as_deref(), timeout: timeout.as_deref(), rise: self.rise, fall: self.fall };
+        let (interval, fast_interval, timeout) = (text(self.interval), text(self.fast_interval), text(self.timeout));
+        let rhythm = Rhythm {
+            interval: interval.as_deref(),
+            fast_interval: fast_interval.as_deref(),
+            timeout: timeout.as_deref(),
+            rise: self.rise,
+            fall: self.fall,
+        };
         let fields = [
             ("port", Some(json!(self.port))),
             ("addresses", (!self.address.is_empty()).then(|| json!(self.address))),

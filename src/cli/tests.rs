@@ -102,7 +102,7 @@ fn mistakes_in_usage_exit_with_2() {
 async fn register_says_everything_it_was_told() {
     let words = "register web --id i1 --port 8080 --address 10.0.0.7,fd00::7 --protocol tcp --named-port metrics=9090 \
                  --priority 1 --weight 5 --tag primary --tag b --meta version=1.4=x --ttl 90s --lease-ttl 15s \
-                 --check tcp --check http:/healthz --interval 2s --timeout 500ms --rise 2 --fall 1 \
+                 --check tcp --check http:/healthz --interval 2s --fast-interval 100ms --timeout 500ms --rise 2 --fall 1 \
                  --initial-health passing --https --generation 17";
     let (ended, requests) = against(vec![fake::json("201 Created", &instance())], words).await;
     assert_eq!(ended.err, "");
@@ -112,7 +112,7 @@ async fn register_says_everything_it_was_told() {
          i1  web      i1.web.svc.internal.  7         critical\n"
     );
     assert!(requests[0].starts_with("PUT /v1/services/web/instances/i1 "), "{requests:?}");
-    let rhythm = json!({"interval": "2s", "timeout": "500ms", "rise": 2, "fall": 1});
+    let rhythm = json!({"interval": "2s", "fast_interval": "100ms", "timeout": "500ms", "rise": 2, "fall": 1});
     let check = |mut fields: Value| {
         fields.as_object_mut().unwrap().extend(rhythm.as_object().unwrap().clone());
         fields

@@ -8,6 +8,7 @@ mod events;
 mod exchange;
 mod path;
 mod problem;
+mod snapshot;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use serde_json::Value;
 pub use address::AddressError;
 pub use events::{Event, Events};
 pub use problem::{ClientError, Problem};
+pub use snapshot::Download;
 
 use address::Target;
 use exchange::{Fault, exchange, open, rest};

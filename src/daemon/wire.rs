@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::part::Part;
 use super::settings::{name_server_addresses, store_settings};
 use super::{Daemon, DaemonError};
-use crate::check::{Checker, Guarding, Targets};
+use crate::check::{Guarding, Targets};
 use crate::config::{Config, Engine};
 use crate::dns::forward::{Forwarder, Rule};
 use crate::dns::{Handler, HandlerSettings, Identity};
@@ -139,8 +139,9 @@ impl Daemon {
         let targets = Arc::new(Targets::new(&check_settings));
         let (closing, signal) = watch::channel(false);
         let checks = metrics
-            .register(|registry| Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, signal));
-        let checks = Part { name: "the checks", closing, task: checks };
+            .register(|registry| check::spawn(store.clone(), targets.clone(), &check_settings, registry, signal));
+        let (task, reports) = checks.map_err(DaemonError::Checks)?;
+        let checks = Part { name: "the checks", closing, task };
 
         let watching = sentry::Settings { canaries: config.canaries.clone(), ..sentry::Settings::default() };
         let (closing, signal) = watch::channel(false);
@@ -161,6 +162,10 @@ impl Daemon {
                 targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
             }),
             doubts: Box::new(move || guard.evidence(Instant::now()).into_iter().map(|said| said.text).collect()),
+            report_checks: Box::new(move |names| {
+                let reports = reports.clone();
+                Box::pin(async move { reports.of(names).await })
+            }),
             not_ready: Box::new(readiness(reader.clone(), stopping.clone())),
             render_metrics: Box::new({
                 let metrics = metrics.clone();

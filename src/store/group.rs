@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
+use super::unknown::Unknown;
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName};
 use crate::registry::{Batch, Change, Registry, Remains};
 
@@ -74,4 +75,12 @@ pub struct Group {
     pub(super) instances: Vec<(InstanceName, Option<Arc<Instance>>)>,
     pub(super) services: Vec<(ServiceName, Option<Remains>)>,
     pub(super) leases: Vec<(LeaseId, Option<Duration>)>,
+}
+
+/// All there is to write.
+#[derive(Debug)]
+pub struct Whole {
+    pub(super) registry: Registry,
+    pub(super) leases: Vec<(LeaseId, Duration)>,
+    pub(super) unknown: Arc<Unknown>,
 }

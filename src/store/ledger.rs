@@ -16,7 +16,7 @@ use super::deadlines::Deadlines;
 use super::draft::Draft;
 use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
-use super::{Committed, Settings};
+use super::{Committed, Lapsed, Settings};
 use crate::guard::{self, Silent};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
@@ -26,8 +26,9 @@ use crate::registry::{
 /// Lapsed leases whose instances leave in one batch. More wait for the next, which follows at once.
 const LAPSED_PER_BATCH: usize = 512;
 
-/// By how much the end of a lease is put off at a time.
+/// By how much the end of a lease is put off at a time: an eighth of its length, within these.
 const PUT_OFF: StdDuration = StdDuration::from_secs(1);
+const PUT_OFF_MAX: StdDuration = StdDuration::from_secs(5);
 
 /// What a command or the passing of time changes.
 #[derive(Debug)]
@@ -36,6 +37,13 @@ pub(super) struct Decision {
     pub(super) batch: Option<Arc<Batch>>,
     leases: Vec<LeaseEdit>,
     pub(super) outcome: Outcome,
+}
+
+impl Decision {
+    /// Whether it changes nothing but deadlines, which are not kept.
+    pub(super) fn only_renews(&self) -> bool {
+        self.batch.is_none() && self.leases.iter().all(|edit| matches!(edit, LeaseEdit::Renew(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -121,12 +129,40 @@ impl Ledger {
         self.leases.ttl(id)
     }
 
+    /// All leases that have not been ended, by id.
+    pub(super) fn all_leases(&self) -> Vec<(LeaseId, Duration)> {
+        self.leases.all()
+    }
+
+    /// How many leases have not been ended.
+    pub(super) fn leases(&self) -> usize {
+        self.leases.len()
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }
 
     pub(super) fn lease(&self, id: LeaseId, now: Moment) -> Option<Lease> {
         self.leases.get(id, now)
+    }
+
+    /// The instances whose lease has lapsed after one moment and not after another, in the order of its end.
+    pub(super) fn lapsed_after(&self, after: Instant, now: Instant) -> impl Iterator<Item = Lapsed> {
+        let of = |lease| {
+            let members = self.leases.members(lease);
+            members.map(move |(service, id)| Lapsed { service: service.clone(), id: id.clone(), lease })
+        };
+        self.leases.lapsed_after(after, now).flat_map(of)
+    }
+
+    /// When the next lease lapses after a moment.
+    pub(super) fn next_lapse_after(&self, after: Instant) -> Option<Instant> {
+        self.leases.next_after(after)
     }
 
     /// Renews a lease that is alive.
@@ -150,28 +186,25 @@ impl Ledger {
         }
     }
 
-    /// Up to [`LAPSED_PER_BATCH`] leases that nobody has renewed and whose instances leave for it. The guard may keep
-    /// some: their end is put off by a moment, and they can be renewed.
-    pub(super) fn lapse(&mut self, now: Moment, guard_now: guard::Moment) -> Vec<LeaseId> {
+    /// Puts off the end of leases that lapsed after a moment and whose instances the guard keeps; they can be renewed
+    /// meanwhile. Whoever takes in what has lapsed asks first.
+    pub(super) fn hold_back(&mut self, after: Instant, now: Moment, guard_now: guard::Moment) {
         self.keep_names(now);
         let guard = &self.settings.guard;
         self.waits.doubt(guard.doubts(guard_now.instant), now.instant);
-        let mut lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
-        lapsed.retain(|lease| {
-            let confirm = self.leases.ttl(*lease).unwrap_or(Duration::ZERO).std();
+        let lapsed: Vec<LeaseId> = self.leases.lapsed_after(after, now.instant).collect();
+        for lease in lapsed {
+            let ttl = self.leases.ttl(lease).unwrap_or(Duration::ZERO).std();
             // Each is asked for, because each counts towards those of its service.
-            let stay = self.leases.members(*lease).filter(|(service, id)| {
+            let stay = self.leases.members(lease).filter(|(service, id)| {
                 let answers = self.registry.instance(service, id.as_str()).is_some_and(|i| i.answered());
                 let census = || census(&self.registry, service);
-                answers && guard.ask(&Silent { service, id, confirm }, guard_now, census).stays()
+                answers && guard.ask(&Silent { service, id, confirm: ttl }, guard_now, census).stays()
             });
-            let stays = stay.count() > 0;
-            if stays {
-                self.leases.put_off(*lease, now.instant + PUT_OFF);
+            if stay.count() > 0 {
+                self.leases.put_off(lease, now.instant + (ttl / 8).clamp(PUT_OFF, PUT_OFF_MAX));
             }
-            !stays
-        });
-        lapsed
+        }
     }
 
     fn fresh_lease(draft: &Draft<'_>) -> LeaseId {
@@ -237,13 +270,13 @@ impl Ledger {
                     }
                 };
                 let ttl = draft.lease(id, now).ok_or(Refusal::LeaseGone(id))?;
-                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                let lease = Lease { id, ttl, expires_at: now.wall_at(now.instant + ttl.std()) };
                 Ok(Decision { batch: None, leases: vec![LeaseEdit::Renew(id)], outcome: Outcome::Renewed(lease) })
             }
             Command::Grant { ttl } => {
                 self.check_room_for_lease(draft)?;
                 let (id, ttl) = (Self::fresh_lease(draft), *ttl);
-                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                let lease = Lease { id, ttl, expires_at: now.wall_at(now.instant + ttl.std()) };
                 let leases = vec![LeaseEdit::Grant(id, ttl)];
                 Ok(Decision { batch: None, leases, outcome: Outcome::Granted(lease) })
             }
@@ -306,9 +339,10 @@ impl Ledger {
         Decision { batch, leases: Vec::new(), outcome }
     }
 
-    /// What the passing of time changes: these lapsed leases, instances critical for too long, states that are over, and names
+    /// What the passing of time changes: lapsed leases, instances critical for too long, states that are over, and names
     /// that nobody needs to remember.
-    pub(super) fn decide_due(&self, lapsed: Vec<LeaseId>, now: Moment) -> Option<Decision> {
+    pub(super) fn decide_due(&self, now: Moment) -> Option<Decision> {
+        let lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
         let mut changes: Vec<Change> =
             lapsed.iter().flat_map(|lease| self.departures(*lease, Cause::Expired)).collect();
         let leave: HashSet<(ServiceName, InstanceId)> =

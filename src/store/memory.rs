@@ -1,8 +1,9 @@
 //! The engine that keeps nothing: for tests and throw-away registries.
 
-use super::group::Group;
-use super::journal::{Journal, Restored};
+use super::group::{Group, Whole};
+use super::journal::{Journal, Restored, Unwritten};
 use super::local::Local;
+use super::unknown::Unknown;
 use super::{Settings, unix_seconds};
 use crate::model::{Revision, StoreId};
 use crate::registry::Registry;
@@ -15,7 +16,11 @@ impl Journal for Nothing {
     const ENGINE: &'static str = "memory";
     const KEEPS: bool = false;
 
-    fn write(&mut self, _: &Group) -> Result<(), String> {
+    fn write(&mut self, _: &Group, _: &Unknown) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn replace(&mut self, _: &Whole) -> Result<(), Unwritten> {
         Ok(())
     }
 }
@@ -31,6 +36,7 @@ impl Memory {
             serial_base: unix_seconds(),
             registry: Registry::starting_at(Revision::default()),
             leases: Vec::new(),
+            unknown: Unknown::default(),
         };
         Self::start(restored, settings, Nothing)
     }

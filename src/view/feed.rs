@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::model::{Instance, Revision, ServiceName};
+use crate::model::{Revision, ServiceName};
 use crate::registry::{Batch, Change};
 
 /// What is kept for readers to catch up from.
@@ -22,7 +22,7 @@ use crate::registry::{Batch, Change};
 pub(super) struct Bounds {
     pub(super) batches: usize,
     pub(super) changes: usize,
-    /// As [`octets`] estimates them, with what readers have made of the batches.
+    /// As [`Batch::octets`] estimates them, with what readers have made of the batches.
     pub(super) octets: usize,
 }
 
@@ -32,11 +32,8 @@ impl Default for Bounds {
     }
 }
 
-/// Octets of a change that carries nothing of its own, in memory and as a message.
-const CHANGE_OCTETS: usize = 1_536;
-
-/// Which changes somebody wants to hear of. Changes of instances count, and whether a service is
-/// guarded; settings and remembered names do not.
+/// Which changes somebody wants to hear of. Changes of instances count, and whether a service is guarded; settings and
+/// remembered names do not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Interest {
     /// All.
@@ -129,23 +126,6 @@ fn services_of(batch: &Batch) -> impl Iterator<Item = &ServiceName> {
     of_interest.filter(move |&service| last.replace(service) != Some(service))
 }
 
-fn octets(batch: &Batch) -> usize {
-    let of_instance = |instance: &Instance| {
-        let registration = &instance.registration;
-        let meta: usize = registration.meta.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
-        let lists = 64 * (registration.tags.len() + registration.ports.len()) + 512 * registration.checks.len();
-        CHANGE_OCTETS + 2 * meta + lists
-    };
-    let of_change = |change: &Change| match change {
-        Change::Put { instance, .. } | Change::Gone { instance, .. } => of_instance(instance),
-        Change::Guarded { guarded, .. } => {
-            CHANGE_OCTETS + 128 * guarded.as_ref().map_or(0, |guarded| guarded.held.len())
-        }
-        Change::Configured { .. } | Change::Forgotten { .. } => CHANGE_OCTETS,
-    };
-    batch.changes.iter().map(of_change).sum()
-}
-
 impl Books {
     /// Takes a batch in; those to wake are added to `wake`.
     fn push(&mut self, batch: &Arc<Batch>, bounds: &Bounds, wake: &mut Vec<Arc<watch::Sender<()>>>) {
@@ -162,7 +142,7 @@ impl Books {
                 }
             }
         }
-        let octets = octets(batch);
+        let octets = batch.octets();
         self.head = batch.revision;
         self.changes += batch.changes.len();
         self.octets += octets;

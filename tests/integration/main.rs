@@ -15,6 +15,7 @@ mod partition;
 mod process;
 mod scenarios;
 mod settings;
+mod snapshots;
 mod store;
 mod support;
 mod system;

@@ -79,6 +79,7 @@ pub(crate) fn check(name: &str) -> rollcall::model::CheckSpec {
         name: name.parse().unwrap(),
         kind: rollcall::model::CheckKind::Tcp,
         interval: rollcall::model::Duration::from_secs(5),
+        fast_interval: rollcall::model::Duration::from_millis(500),
         timeout: rollcall::model::Duration::from_secs(1),
         rise: 1,
         fall: 3,
@@ -128,6 +129,8 @@ impl Follower {
     pub(crate) async fn step(&mut self) {
         match self.watch.next().await.expect("the store is open") {
             Followed::Reset(snapshot) => (self.registry, self.is_whole) = (snapshot, true),
+            // Their batch follows.
+            Followed::Lapsed(_) => {}
             Followed::Batches(batches, registry) => {
                 for batch in batches {
                     for change in &batch.changes {

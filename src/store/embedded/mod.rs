@@ -10,7 +10,6 @@
 mod journal;
 mod load;
 mod place;
-mod record;
 mod schema;
 
 #[cfg(test)]
@@ -25,7 +24,7 @@ use std::sync::Arc;
 use redb::Database;
 use tokio::time::Instant;
 
-use self::journal::{Redb, Unknown};
+use self::journal::Redb;
 use self::load::LoadError;
 use self::place::Place;
 use super::Settings;
@@ -121,10 +120,10 @@ impl Embedded {
         let started = Instant::now();
         let place = Arc::new(Place::take(dir)?);
         place.make()?;
-        let (database, restored, unknown) = guarded(&place, || {
+        let (database, restored) = guarded(&place, || {
             let database = place.open(true)?;
-            let (restored, unknown) = read(&place, &database)?;
-            Ok((database, restored, unknown))
+            let restored = read(&place, &database)?;
+            Ok((database, restored))
         })?;
         tracing::info!(
             store.file = %place.file().display(),
@@ -134,19 +133,19 @@ impl Embedded {
             "the registry is loaded"
         );
         let reopen = Box::new(move || guarded(&place, || place.open(false)).map_err(|error| error.to_string()));
-        Ok(Self::start(restored, settings, Redb::new(database, reopen, unknown)))
+        Ok(Self::start(restored, settings, Redb::new(database, reopen)))
     }
 }
 
-fn read(place: &Place, database: &Database) -> Result<(Restored, Unknown), OpenError> {
+fn read(place: &Place, database: &Database) -> Result<Restored, OpenError> {
     let path = || place.file().to_owned();
-    let (mut restored, unknown) = load::load(database).map_err(|error| match error {
+    let mut restored = load::load(database).map_err(|error| match error {
         LoadError::Future(detail) => OpenError::Future { path: path(), detail },
         LoadError::Damaged(detail) => place.damaged(detail),
         LoadError::Database(error) => place.error(error),
     })?;
     load::begin(database, &mut restored).map_err(|error| place.error(error))?;
-    Ok((restored, unknown))
+    Ok(restored)
 }
 
 /// Opens something of a file that anyone may have written to. The library checks all of it, and where it trusts its

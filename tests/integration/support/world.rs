@@ -10,7 +10,7 @@ use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::guard::Guard;
-use rollcall::model::{Guarded, Health, ServiceName, Ttl, ZoneName};
+use rollcall::model::{Guarded, Health, ProbeReport, ServiceName, Ttl, ZoneName};
 use rollcall::registry::{Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) waiting: prometheus_client::metrics::gauge::Gauge,
     /// What believes silence or does not; nobody looks after it unless a test does.
     pub(crate) guard: Guard,
+    /// What probes are to have found out of every instance.
+    pub(crate) reports: Arc<parking_lot::Mutex<Vec<ProbeReport>>>,
 }
 
 /// What a request got.
@@ -105,6 +107,7 @@ impl World {
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
         let waiting = api::Waiting::default();
         let count = waiting.count();
+        let reports = Arc::<parking_lot::Mutex<Vec<ProbeReport>>>::default();
         let context = api::Context {
             store: store.clone(),
             view: reader.clone(),
@@ -116,6 +119,13 @@ impl World {
             doubts: Box::new({
                 let guard = guard.clone();
                 move || guard.evidence(tokio::time::Instant::now()).into_iter().map(|said| said.text).collect()
+            }),
+            report_checks: Box::new({
+                let reports = reports.clone();
+                move |names| {
+                    let reports = vec![reports.lock().clone(); names.len()];
+                    Box::pin(std::future::ready(reports))
+                }
             }),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(|| Ok(String::new())),
@@ -133,6 +143,7 @@ impl World {
             api: api::router(Arc::new(context)),
             waiting: count,
             guard,
+            reports,
         };
         world.view.loaded().await;
         world
