@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::form;
 use super::kind::Kind;
-use crate::model::{LeaseId, NameError, ZoneName};
+use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
 use crate::registry::Refusal;
 use crate::store::CommitError;
 use crate::store::snapshot::{Fault, SnapshotError};
@@ -294,6 +294,11 @@ impl Problem {
         let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Unavailable, detail);
         problem.0.headers.push((header::RETRY_AFTER, "1"));
         problem
+    }
+
+    /// The server goes before a drained instance may.
+    pub(super) fn closing_before(safe_to_stop_at: Timestamp) -> Self {
+        Self::unavailable(&format!("the server is closing, and the instance is safe to stop at {safe_to_stop_at} only"))
     }
 
     /// As many requests wait for a change as may.

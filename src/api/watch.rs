@@ -66,22 +66,30 @@ forms! {
     };
 }
 
-/// What became of an instance, or of a service as a whole.
+/// What became of an instance.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Change")]
 struct ChangeShape<'a> {
     /// `registered`, `replaced`, `amended`, `health`, `lifted`, `deregistered`, `expired`, `revoked`, `superseded`,
-    /// `evicted`; `guarded`, `unguarded` of a service as a whole; later versions may have others.
+    /// `evicted`; later versions may have others.
     kind: &'static str,
     #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
-    /// None when it is the service as a whole that changed.
-    #[schemars(with = "Option<form::DnsLabel>")]
-    id: Option<&'a Label>,
+    #[schemars(with = "form::DnsLabel")]
+    id: &'a Label,
     /// As it is now; none when it is gone.
     instance: Option<InstanceShape<'a>>,
-    /// How the service's last good set is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
+}
+
+/// What became of a service as a whole.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServiceChange")]
+struct ServiceChangeShape<'a> {
+    /// `guarded`, `unguarded`; later versions may have others.
+    kind: &'static str,
+    #[schemars(with = "form::ServiceName")]
+    service: &'a ServiceName,
+    /// How its last good set is kept; none when it is no longer.
     guard: Option<GuardShape<'a>>,
 }
 
@@ -92,6 +100,9 @@ pub(super) struct ChangesShape<'a> {
     #[schemars(with = "form::Revision")]
     revision: Revision,
     changes: Vec<ChangeShape<'a>>,
+    /// Changes of services as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<ServiceChangeShape<'a>>,
 }
 
 /// The data of a `reset`: forget everything, a snapshot follows.
@@ -270,10 +281,11 @@ impl Stream {
     /// A batch as one message. Most are the same for all who watch, and made once.
     fn changes(&self, interest: &Interest, published: &Published) -> Bytes {
         let make = |batch: &Batch, of_interest: &dyn Fn(&Change) -> bool| {
-            let changes = batch.changes.iter().filter(|change| of_interest(change));
+            let changes = || batch.changes.iter().filter(|change| of_interest(change));
             let shape = ChangesShape {
                 revision: batch.revision,
-                changes: changes.filter_map(|change| ChangeShape::new(change, &self.context)).collect(),
+                changes: changes().filter_map(|change| ChangeShape::new(change, &self.context)).collect(),
+                services: changes().filter_map(ServiceChangeShape::new).collect(),
             };
             event("change", Some((&self.store, batch.revision)), &shape)
         };
@@ -304,14 +316,18 @@ impl<'a> ChangeShape<'a> {
         let (instance, kind, is_here) = match change {
             Change::Put { instance, cause } => (instance, cause.as_str(), true),
             Change::Gone { instance, cause } => (instance, cause.as_str(), false),
-            Change::Guarded { service, guarded } => {
-                let (kind, guard) = (guard_word(guarded.as_ref()), guarded.as_deref().map(GuardShape::from));
-                return Some(Self { kind, service, id: None, instance: None, guard });
-            }
-            Change::Configured { .. } | Change::Forgotten { .. } => return None,
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => return None,
         };
         let shape = is_here.then(|| InstanceShape::new(instance, context));
-        Some(Self { kind, service: &instance.service, id: Some(&instance.id), instance: shape, guard: None })
+        Some(Self { kind, service: &instance.service, id: &instance.id, instance: shape })
+    }
+}
+
+impl<'a> ServiceChangeShape<'a> {
+    fn new(change: &'a Change) -> Option<Self> {
+        let Change::Guarded { service, guarded } = change else { return None };
+        let (kind, guard) = (guard_word(guarded.as_ref()), guarded.as_deref().map(GuardShape::from));
+        Some(Self { kind, service, guard })
     }
 }
 

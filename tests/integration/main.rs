@@ -13,6 +13,7 @@ mod http;
 mod layers;
 mod partition;
 mod process;
+mod run;
 mod scenarios;
 mod settings;
 mod snapshots;

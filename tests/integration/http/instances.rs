@@ -289,6 +289,29 @@ async fn preconditions_hold_or_nothing_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_precondition_that_cannot_hold_is_refused_rather_than_ignored() {
+    let world = World::new().await;
+    world.put(WEB1, &json!({"address": "10.0.0.1", "port": 80, "lease_ttl": "15s"})).await;
+    let before = world.held().await;
+    for (method, path, body) in [
+        ("DELETE", "/v1/services/web", ""),
+        ("DELETE", "/v1/services?under=web", ""),
+        ("PUT", "/v1/services/web/settings", r#"{"ttl":"1m"}"#),
+        ("DELETE", "/v1/services/web/settings", ""),
+        ("POST", "/v1/services/web/instances/i1/renew", ""),
+        ("POST", "/v1/batch", r#"{"operations":[{"op":"deregister","service":"web","id":"i1"}]}"#),
+        ("POST", "/v1/leases", r#"{"ttl":"15s"}"#),
+    ] {
+        for precondition in [("if-match", "\"1\""), ("if-match", "*"), ("if-none-match", "*")] {
+            let reply = world.with(method, path, &[JSON, precondition], body).await;
+            assert!(reply.is_problem(400, "bad-request"), "{method} {path}: {reply:?}");
+        }
+    }
+    assert_eq!(world.held().await, before);
+    assert_eq!(world.with("GET", "/v1/services/web", &[("if-none-match", "*")], "").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn amendments_change_what_they_name() {
     let world = World::new().await;
     world.put(WEB1, &json!({"port": 80, "tags": ["a"], "meta": {"k": "v"}})).await;

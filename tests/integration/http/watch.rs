@@ -114,16 +114,15 @@ async fn a_guard_is_told_of_the_service_as_a_whole() {
     let mut events = world.watch("?service=web&after=1", None).await;
     let mut others = world.watch("?service=api&after=1", None).await;
     world.keep("web", Some(("i1", "no network interface is up"))).await;
-    let change = &events.expect("change").await.data["changes"][0];
-    assert_eq!(
-        (&change["kind"], &change["service"], &change["id"], &change["instance"]),
-        (&json!("guarded"), &json!("web"), &Value::Null, &Value::Null)
-    );
+    let data = events.expect("change").await.data;
+    assert_eq!(data["changes"], json!([]), "nobody has changed");
+    let change = &data["services"][0];
+    assert_eq!((&change["kind"], &change["service"]), (&json!("guarded"), &json!("web")));
     assert_eq!(change["guard"], world.get("/v1/services/web").await.body["guard"]);
     assert_eq!(change["guard"]["held"], json!(["i1"]));
     world.keep("web", None).await;
-    let change = &events.expect("change").await.data["changes"][0];
-    assert_eq!((&change["kind"], change.get("guard")), (&json!("unguarded"), None));
+    let data = events.expect("change").await.data;
+    assert_eq!(data["services"], json!([{"kind": "unguarded", "service": "web", "guard": null}]));
     assert_eq!(others.now().await, None);
 }
 
@@ -375,6 +374,9 @@ async fn those_who_wait_are_bounded_and_hold_up_nobody_else() {
     let reply = world.refused("GET", "/v1/watch", None, 503, "too-many-waiting").await;
     assert_eq!(reply.header("retry-after"), "5");
     world.refused("GET", "/v1/services/web?after=9&wait=1s", None, 503, "too-many-waiting").await;
+    let waiting_put = "/v1/services/web/instances/i1?wait=1s";
+    world.refused("PUT", waiting_put, Some(r#"{"port":80}"#), 503, "too-many-waiting").await;
+    world.refused("POST", "/v1/services/web/instances/i1/drain?wait=true", None, 503, "too-many-waiting").await;
     assert_eq!(world.get("/v1/services/web?after=9").await.status, 200, "without waiting");
     world.put("/v1/services/s7/instances/i1", &json!({"port": 80})).await;
     assert_eq!(streams[7].change().await.0, 1);
