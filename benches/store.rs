@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, ServiceName, Transport};
 use rollcall::registry::{Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register};
-use rollcall::store::{Embedded, Memory, Settings, Store};
+use rollcall::store::{Embedded, Keep, Memory, Settings, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,7 +39,8 @@ fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: Duration::from_secs(3600) }
+    let history = Keep { age: Duration::from_secs(7 * 24 * 3600), events: 1_000_000 };
+    Settings { limits, name_memory: Duration::from_secs(3600), history }
 }
 
 /// Two tags and two pairs of metadata, no checks.

@@ -16,7 +16,7 @@ use super::shape::{InstanceShape, LeaseShape, respond};
 use super::values::{expiry, meta, state, tags, weight};
 use super::{BODY_OCTETS_MAX, Context, Peer, guard, wait};
 use crate::model::{Duration, Instance, InstanceId, Label, Revision, ServiceName};
-use crate::registry::{Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register};
+use crate::registry::{Actor, Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register};
 use crate::store::CommitError;
 
 /// Tries to find an id that no instance has, when the server chooses.
@@ -68,6 +68,7 @@ async fn read(
 /// `PUT /v1/services/{service}/instances/{id}`
 pub(super) async fn register(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     params: Params,
     request: Request<Body>,
@@ -75,7 +76,7 @@ pub(super) async fn register(
     let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
     let wait = wait::to_be_answered(params)?;
     let register = read(&context, service, IdChoice::Given(id), request).await?;
-    let committed = context.commit(Command::Register(Box::new(register))).await?;
+    let committed = context.commit(actor, Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
@@ -97,6 +98,7 @@ pub(super) fn random_id() -> InstanceId {
 /// `POST /v1/services/{service}/instances`
 pub(super) async fn register_chosen(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path(service): Path<String>,
     params: Params,
     request: Request<Body>,
@@ -105,15 +107,18 @@ pub(super) async fn register_chosen(
     let wait = wait::to_be_answered(params)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
-        let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {
-            Ok(committed) => committed,
-            // Somebody has the id: take another.
-            Err(CommitError::Refused(Refusal::Precondition { .. })) if register.precondition == Precondition::None => {
-                register.id = IdChoice::Chosen(random_id());
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let committed =
+            match context.store.commit_by(actor.clone(), Command::Register(Box::new(register.clone()))).await {
+                Ok(committed) => committed,
+                // Somebody has the id: take another.
+                Err(CommitError::Refused(Refusal::Precondition { .. }))
+                    if register.precondition == Precondition::None =>
+                {
+                    register.id = IdChoice::Chosen(random_id());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
         let location = format!("/v1/services/{}/instances/{}", instance.service, instance.id);
@@ -140,6 +145,7 @@ pub(super) async fn show(
 /// `PATCH /v1/services/{service}/instances/{id}`
 pub(super) async fn amend(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -163,7 +169,7 @@ pub(super) async fn amend(
         tags: body.tags.map(tags).transpose()?,
         meta: body.meta.map(meta).transpose()?,
     };
-    let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
+    let committed = context.commit(actor, Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(instance) = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
@@ -173,6 +179,7 @@ pub(super) async fn amend(
 /// `DELETE /v1/services/{service}/instances/{id}`
 pub(super) async fn deregister(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     headers: HeaderMap,
     request: Request<Body>,
@@ -180,7 +187,7 @@ pub(super) async fn deregister(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let precondition = precondition(&headers)?;
     no_body(request).await?;
-    let committed = context.commit(Command::Deregister { service, id, precondition }).await?;
+    let committed = context.commit(actor, Command::Deregister { service, id, precondition }).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(committed.revision));
     Ok(response)

@@ -26,7 +26,9 @@ mod problem;
 mod shape;
 // The routes.
 mod batch;
+mod events;
 mod explain;
+mod history;
 mod instances;
 mod leases;
 mod services;
@@ -53,7 +55,7 @@ pub use problem::Problem;
 pub use serve::{Listeners, Settings};
 
 use crate::model::{Registration, Revision, ZoneName};
-use crate::registry::Command;
+use crate::registry::{Actor, Command};
 use crate::store::{Committed, Store};
 use crate::view::ViewReader;
 use crate::zone::Zone;
@@ -123,9 +125,9 @@ pub struct Peer(pub SocketAddr);
 pub struct Closing(pub tokio::sync::watch::Receiver<bool>);
 
 impl Context {
-    /// Carries a command out and waits until this node serves the result.
-    async fn commit(&self, command: Command) -> Result<Committed, Problem> {
-        let committed = self.store.commit(command).await?;
+    /// Carries out a command that an actor asks for, and waits until this node serves the result.
+    async fn commit(&self, actor: Actor, command: Command) -> Result<Committed, Problem> {
+        let committed = self.store.commit_by(actor, command).await?;
         self.served(committed.revision).await?;
         Ok(committed)
     }
@@ -159,6 +161,8 @@ pub fn router(context: Arc<Context>) -> Router {
                 .put(instances::register),
         )
         .route("/v1/services/{service}/instances/{id}/drain", post(wait::drain))
+        .route("/v1/events", get(events::list))
+        .route("/v1/history", get(history::history))
         .route("/v1/explain", get(explain::explain));
     let without_params = Router::new()
         .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))

@@ -5,9 +5,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::model::{LeaseId, NameError, ZoneName};
+use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
 use crate::registry::Refusal;
-use crate::store::CommitError;
+use crate::store::{CommitError, ReadError};
 
 /// A request that was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ fn presentable(text: &str) -> String {
 
 /// Where there is something, for those who look around.
 const ROUTES: &str = "the API has /v1/services, /v1/services/{service}, /v1/services/{service}/settings, \
-                      /v1/services/{service}/instances/{id}, /v1/leases, /v1/explain, /v1/status, /healthz, /readyz and \
+                      /v1/services/{service}/instances/{id}, /v1/leases, /v1/events, /v1/history, /v1/explain, /v1/status, /healthz, /readyz and \
                       /metrics; the README tells the rest";
 
 impl Problem {
@@ -271,6 +271,22 @@ impl Problem {
         problem
     }
 
+    /// As many read the journal as may.
+    pub(super) fn journal_busy() -> Self {
+        let detail = "as many requests read the journal as may at once; try again";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has its hands full", detail);
+        problem.0.headers.push((header::RETRY_AFTER, "1"));
+        problem
+    }
+
+    /// The journal does not reach back to a time.
+    pub(super) fn beyond_history(begins: Timestamp) -> Self {
+        let detail = format!(
+            "the journal tells what has happened since {begins}; --history-age and --history-events say how much is kept"
+        );
+        Self::new(StatusCode::GONE, "beyond-history", "The journal does not reach back that far", detail)
+    }
+
     /// The engine answered a command with what belongs to another.
     pub(super) fn another_outcome() -> Self {
         Self::unavailable("the store answered something else")
@@ -364,6 +380,15 @@ impl From<CommitError> for Problem {
         match error {
             CommitError::Refused(refusal) => Self::refused(&refusal),
             CommitError::Unavailable(reason) => Self::unavailable(&reason),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Busy => Self::journal_busy(),
+            ReadError::Unavailable(reason) => Self::unavailable(&reason),
         }
     }
 }

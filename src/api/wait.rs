@@ -15,7 +15,7 @@ use super::shape::{DrainedShape, respond};
 use super::values::expiry;
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Duration, Instance, InstanceId, ServiceName, State as InstanceState};
-use crate::registry::{Amendment, Command, Expiry, Outcome};
+use crate::registry::{Actor, Amendment, Command, Expiry, Outcome};
 use crate::zone::Until;
 
 /// The longest that a registration may wait.
@@ -73,6 +73,7 @@ fn until_safe(mut params: Params) -> Result<bool, Problem> {
 /// `POST /v1/services/{service}/instances/{id}/drain`
 pub(super) async fn drain(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     params: Params,
     request: Request<Body>,
@@ -91,7 +92,7 @@ pub(super) async fn drain(
         tags: None,
         meta: None,
     };
-    let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
+    let committed = context.commit(actor, Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(mut instance) = committed.outcome else {
         return Err(Problem::another_outcome());
     };

@@ -17,7 +17,7 @@ use super::slots::{Slots, Standing};
 use super::table::{Key, Stage, Table, Transition};
 use super::{Settings, TargetRefused, Targets};
 use crate::model::{Health, Instance, InstanceId, ServiceName, Timestamp};
-use crate::registry::{Change, Command, Observation, Registry};
+use crate::registry::{Actor, Change, Command, Observation, Registry};
 use crate::store::{CommitError, Committed, Followed, Store};
 
 /// Transitions that are committed at once. An engine that writes to disk gathers them into few writes.
@@ -268,8 +268,9 @@ impl Checker {
                 at,
             };
             let store = self.store.clone();
+            let actor = Actor::check(&observation.check);
             self.commits.spawn(async move {
-                let result = store.commit(Command::Observe(Box::new(observation))).await;
+                let result = store.commit_by(actor, Command::Observe(Box::new(observation))).await;
                 Ended { key, health, error, result }
             });
         }

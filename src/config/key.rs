@@ -25,6 +25,8 @@ pub enum Key {
     CheckAllow,
     Ttl,
     NameMemory,
+    HistoryAge,
+    HistoryEvents,
     UdpPayload,
     MaxInstancesPerService,
     Insecure,
@@ -47,7 +49,7 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Zone,
         Self::Zones,
         Self::Dns,
@@ -65,6 +67,8 @@ impl Key {
         Self::CheckAllow,
         Self::Ttl,
         Self::NameMemory,
+        Self::HistoryAge,
+        Self::HistoryEvents,
         Self::UdpPayload,
         Self::MaxInstancesPerService,
         Self::Insecure,
@@ -93,6 +97,8 @@ impl Key {
             Self::CheckAllow => ("check_allow", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),
+            Self::HistoryAge => ("history_age", Takes::Text, "168h"),
+            Self::HistoryEvents => ("history_events", Takes::Number, "1000000"),
             Self::UdpPayload => ("udp_payload", Takes::Number, "1232"),
             Self::MaxInstancesPerService => ("max_instances_per_service", Takes::Number, "1000"),
             Self::Insecure => ("insecure", Takes::Switch, "false"),

@@ -1,6 +1,7 @@
 //! What an engine of one node is given: how to keep changes, and what was kept.
 
 use super::group::Group;
+use super::history::History;
 use crate::model::{Duration, LeaseId, StoreId};
 use crate::registry::Registry;
 
@@ -8,8 +9,13 @@ use crate::registry::Registry;
 pub trait Journal: Send + 'static {
     /// The name of the engine that it makes.
     const ENGINE: &'static str;
-    /// Whether it keeps anything; otherwise it is not asked to.
+    /// Whether it keeps anything but events. Otherwise a group is no more than its trail, and writing it does not block.
     const KEEPS: bool;
+    /// How its events are read.
+    type History: History;
+
+    /// Reads the events of this journal, while it is written.
+    fn history(&self) -> Self::History;
 
     /// Makes a group durable, all of it or nothing. May block.
     ///

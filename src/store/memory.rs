@@ -3,19 +3,26 @@
 use super::group::Group;
 use super::journal::{Journal, Restored};
 use super::local::Local;
+use super::ring::Ring;
 use super::{Settings, unix_seconds};
-use crate::model::{Revision, StoreId};
+use crate::model::{Revision, StoreId, Timestamp};
 use crate::registry::Registry;
 
-/// Keeps nothing.
+/// Keeps nothing but the latest events, in memory.
 #[derive(Debug)]
-pub struct Nothing;
+pub struct Nothing(Ring);
 
 impl Journal for Nothing {
     const ENGINE: &'static str = "memory";
     const KEEPS: bool = false;
+    type History = Ring;
 
-    fn write(&mut self, _: &Group) -> Result<(), String> {
+    fn history(&self) -> Ring {
+        self.0.clone()
+    }
+
+    fn write(&mut self, group: &Group) -> Result<(), String> {
+        self.0.push(&group.trail, Timestamp::now());
         Ok(())
     }
 }
@@ -32,6 +39,7 @@ impl Memory {
             registry: Registry::starting_at(Revision::default()),
             leases: Vec::new(),
         };
-        Self::start(restored, settings, Nothing)
+        let ring = Ring::new(settings.history, Timestamp::now());
+        Self::start(restored, settings, Nothing(ring))
     }
 }

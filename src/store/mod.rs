@@ -14,12 +14,14 @@ mod deadlines;
 mod draft;
 mod embedded;
 mod group;
+mod history;
 mod journal;
 mod leases;
 mod ledger;
 mod local;
 mod log;
 mod memory;
+mod ring;
 mod waits;
 mod writer;
 
@@ -29,8 +31,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{Lease, LeaseId, Revision, StoreId};
-use crate::registry::{Batch, Command, Outcome, Refusal, Registry};
+use crate::registry::{Actor, Batch, Command, Outcome, Refusal, Registry};
 pub use embedded::{Embedded, OpenError};
+pub use history::{EventPage, EventQuery, Keep, ReadError};
 pub use memory::Memory;
 use std::sync::Arc;
 
@@ -41,6 +44,8 @@ pub struct Settings {
     pub limits: crate::registry::Limits,
     /// How long the name of a service is remembered after its last instance has left.
     pub name_memory: Duration,
+    /// How much of what has happened is kept.
+    pub history: Keep,
 }
 
 /// A command that was carried out.
@@ -109,12 +114,26 @@ pub trait Store: Send + Sync + 'static {
     /// registry other records.
     fn serial_base(&self) -> u32;
 
-    /// Carries a command out. When it returns, the change is as durable as the engine makes it and stands in the
+    /// Carries out a command that an actor asks for. When it returns, the change is as durable as the engine makes it and stands in the
     /// history; [`Committed::revision`] is where.
     ///
     /// # Errors
     /// When the registry's rules refuse it or the engine is not available; then nothing has changed.
-    async fn commit(&self, command: Command) -> Result<Committed, CommitError>;
+    async fn commit_by(&self, actor: Actor, command: Command) -> Result<Committed, CommitError>;
+
+    /// Carries out a command of the server itself.
+    ///
+    /// # Errors
+    /// As [`Store::commit_by`].
+    async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
+        self.commit_by(Actor::server(), command).await
+    }
+
+    /// Reads events of the journal, newest first. What is acknowledged is in it.
+    ///
+    /// # Errors
+    /// When too many read it, or it cannot be read.
+    async fn events(&self, query: EventQuery) -> Result<EventPage, ReadError>;
 
     /// Renews leases; `None` for each that is not alive. Renewals are not changes: they have no revision.
     ///

@@ -16,7 +16,7 @@ use super::group::{Dirty, Group};
 use super::journal::Journal;
 use super::{CommitError, Committed};
 use crate::model::Revision;
-use crate::registry::{Batch, Command};
+use crate::registry::{Actor, Batch, Command, Trail};
 
 /// Commands of one group.
 const GROUP_MAX: usize = 1024;
@@ -28,7 +28,7 @@ pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 /// What the writer is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Commit(Command, Answer),
+    Commit(Command, Actor, Answer),
     /// Finish what came before and end.
     Close,
 }
@@ -87,7 +87,7 @@ impl<J: Journal> Writer<J> {
                 }
             }
             let commands = orders.drain(..).filter_map(|order| match order {
-                Order::Commit(command, answer) => Some((command, answer)),
+                Order::Commit(command, actor, answer) => Some((command, actor, answer)),
                 Order::Close => None,
             });
             self.turn(commands.collect()).await;
@@ -114,10 +114,10 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    async fn turn(&mut self, commands: Vec<(Command, Answer)>) {
+    async fn turn(&mut self, commands: Vec<(Command, Actor, Answer)>) {
         if let Some(down) = self.down.as_ref().filter(|down| Instant::now() < down.retry_at) {
             self.books.lock().clock.now();
-            for (_, answer) in commands {
+            for (.., answer) in commands {
                 let _ = answer.send(Err(CommitError::Unavailable(down.reason.clone())));
             }
             return;
@@ -134,7 +134,7 @@ impl<J: Journal> Writer<J> {
     }
 
     /// Decides what time and callers bring, each on top of those before.
-    fn decide(&mut self, commands: Vec<(Command, Answer)>) -> Decided {
+    fn decide(&mut self, commands: Vec<(Command, Actor, Answer)>) -> Decided {
         let mut books = self.books.lock();
         let now = books.clock.now();
         let Books { ledger, shown, .. } = &mut *books;
@@ -144,24 +144,30 @@ impl<J: Journal> Writer<J> {
             batches.extend(decision.batch);
         }
         let mut answers = Vec::with_capacity(commands.len());
-        for (command, answer) in commands {
-            let committed = ledger.decide(&command, now).map(|decision| {
+        for (command, actor, answer) in commands {
+            let committed = ledger.decide(&command, &actor, now).map(|decision| {
                 let committed = ledger.settle(&decision, now);
                 batches.extend(decision.batch);
                 committed
             });
             answers.push((answer, committed.map_err(CommitError::Refused)));
         }
-        let mut group = None;
         if J::KEEPS {
             self.doubt.gather(&batches, ledger, shown);
-            group = (!self.doubt.is_empty()).then(|| self.doubt.group(ledger));
         }
+        let has_happened = !batches.is_empty() || !self.doubt.is_empty();
+        let trail = || Trail::new(shown.clone(), batches.clone());
+        let group = has_happened.then(|| self.doubt.group(ledger, trail()));
         Decided { batches, answers, group }
     }
 
     async fn keep(&mut self, group: Group) -> Result<(), String> {
         let mut journal = self.journal.take().expect("the journal is away only while it writes");
+        if !J::KEEPS {
+            let written = journal.write(&group);
+            self.journal = Some(journal);
+            return written;
+        }
         let writing = tokio::task::spawn_blocking(move || {
             let written = journal.write(&group);
             (journal, written)
@@ -216,12 +222,16 @@ impl<J: Journal> Writer<J> {
 mod tests {
     use futures_util::future::join_all;
 
+    use super::super::history::Keep;
     use super::super::journal::Restored;
     use super::super::local::Local;
+    use super::super::ring::Ring;
     use super::super::{Settings, Store};
     use super::*;
-    use crate::model::{Duration as Span, StoreId};
+    use crate::model::{Duration as Span, StoreId, Timestamp};
     use crate::registry::{Limits, Registry};
+
+    const KEEP: Keep = Keep { age: Duration::from_secs(3600), events: 10 };
 
     /// Writes when it is let, and notes the size of each group.
     struct Slow {
@@ -232,6 +242,11 @@ mod tests {
     impl Journal for Slow {
         const ENGINE: &'static str = "slow";
         const KEEPS: bool = true;
+        type History = Ring;
+
+        fn history(&self) -> Ring {
+            Ring::new(KEEP, Timestamp::from_millis(0))
+        }
 
         fn write(&mut self, group: &Group) -> Result<(), String> {
             self.groups.lock().push(group.leases.len());
@@ -259,7 +274,8 @@ mod tests {
         let (let_write, may_write) = std::sync::mpsc::channel();
         let groups: Arc<Mutex<Vec<usize>>> = Arc::default();
         let journal = Slow { may_write, groups: groups.clone() };
-        let store = Arc::new(Local::start(restored, Settings { limits, name_memory: Duration::ZERO }, journal));
+        let settings = Settings { limits, name_memory: Duration::ZERO, history: KEEP };
+        let store = Arc::new(Local::start(restored, settings, journal));
         let first = tokio::spawn({
             let store = store.clone();
             async move { store.commit(grant()).await }

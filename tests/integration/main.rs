@@ -9,6 +9,7 @@ mod explain;
 mod forward;
 mod ghosts;
 mod http;
+mod journal;
 mod layers;
 mod process;
 mod scenarios;

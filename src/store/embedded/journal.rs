@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
 
 use redb::{Database, Durability};
 
+use super::events::{self, Reader, Slot};
 use super::record::{self, Foreign};
 use super::schema::{INSTANCES, LEASES, META, REVISION, SERVICES};
+use crate::model::Timestamp;
 use crate::store::group::Group;
+use crate::store::history::Keep;
 use crate::store::journal::Journal;
 
 /// What this version does not know of the records it has read; by key.
@@ -40,43 +44,70 @@ pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
 
 /// A database that groups are written to.
 pub struct Redb {
-    /// None after a write has failed: the database refuses all further work until it is opened anew.
-    database: Option<Database>,
+    /// Empty after a write has failed: the database refuses all further work until it is opened anew.
+    slot: Slot,
+    /// What the slot held before, while somebody reads it.
+    before: Weak<Database>,
+    keep: Keep,
     reopen: Reopen,
     unknown: Unknown,
 }
 
 impl std::fmt::Debug for Redb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redb").field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("Redb").field("slot", &self.slot).finish_non_exhaustive()
     }
 }
 
 impl Redb {
-    pub(super) fn new(database: Database, reopen: Reopen, unknown: Unknown) -> Self {
-        Self { database: Some(database), reopen, unknown }
+    pub(super) fn new(database: Database, reopen: Reopen, unknown: Unknown, keep: Keep) -> Self {
+        Self { slot: Slot::holding(database), before: Weak::new(), keep, reopen, unknown }
+    }
+
+    /// The database, opened anew if it has to be.
+    fn open(&self) -> Result<Arc<Database>, String> {
+        if let Some(database) = self.slot.get() {
+            return Ok(database);
+        }
+        if self.before.strong_count() > 0 {
+            return Err("the disk could not be written, and its journal is still being read".to_owned());
+        }
+        let database = Arc::new((self.reopen)()?);
+        self.slot.fill(database.clone());
+        Ok(database)
+    }
+}
+
+impl Drop for Redb {
+    fn drop(&mut self) {
+        // Whoever could still read holds the slot too.
+        self.slot.empty();
     }
 }
 
 impl Journal for Redb {
     const ENGINE: &'static str = "embedded";
     const KEEPS: bool = true;
+    type History = Reader;
+
+    fn history(&self) -> Reader {
+        Reader::new(self.slot.clone(), self.keep)
+    }
 
     fn write(&mut self, group: &Group) -> Result<(), String> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => (self.reopen)()?,
-        };
-        let written = catch_unwind(AssertUnwindSafe(|| write(&database, group, &self.unknown).map(|()| database)));
-        let database = match written {
-            Ok(Ok(database)) => database,
-            Ok(Err(error)) => return Err(format!("the disk cannot be written: {error}")),
+        let database = self.open()?;
+        let written = catch_unwind(AssertUnwindSafe(|| write(&database, group, &self.unknown, self.keep)));
+        let reason = match written {
+            Ok(Ok(())) => {
+                self.unknown.follow(group);
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
             // The library trusted the disk more than it should have; it is opened anew like after an error.
-            Err(_) => return Err("the disk cannot be written: the store contradicts itself".to_owned()),
+            Err(_) => "the store contradicts itself".to_owned(),
         };
-        self.unknown.follow(group);
-        self.database = Some(database);
-        Ok(())
+        self.before = self.slot.empty();
+        Err(format!("the disk cannot be written: {reason}"))
     }
 }
 
@@ -85,7 +116,7 @@ pub(super) fn instance_key(service: &str, id: &str) -> String {
     [service, id].join("/")
 }
 
-fn write(database: &Database, group: &Group, unknown: &Unknown) -> Result<(), redb::Error> {
+fn write(database: &Database, group: &Group, unknown: &Unknown, keep: Keep) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     {
@@ -134,6 +165,9 @@ fn write(database: &Database, group: &Group, unknown: &Unknown) -> Result<(), re
                 None => drop(table.remove(id)?),
             }
         }
+    }
+    if group.trail.changes() > 0 {
+        events::append(&transaction, &group.trail, keep, Timestamp::now())?;
     }
     transaction.open_table(META)?.insert(REVISION, group.revision.0)?;
     Ok(transaction.commit()?)

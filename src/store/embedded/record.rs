@@ -35,17 +35,17 @@ pub(super) enum RecordError {
     Malformed(String),
 }
 
-fn malformed(reason: impl ToString) -> RecordError {
+pub(super) fn malformed(reason: impl ToString) -> RecordError {
     RecordError::Malformed(reason.to_string())
 }
 
-fn encode<T: Serialize>(form: &T) -> Vec<u8> {
+pub(super) fn encode<T: Serialize>(form: &T) -> Vec<u8> {
     let mut octets = vec![V1];
     serde_json::to_writer(&mut octets, form).expect("a record has text keys and is written to memory");
     octets
 }
 
-fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
     match octets.split_first() {
         Some((&V1, json)) => serde_json::from_slice(json).map_err(malformed),
         Some((version @ b'2'..=b'9', _)) => Err(RecordError::Future(char::from(*version))),

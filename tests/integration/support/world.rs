@@ -52,7 +52,8 @@ pub(crate) fn store_settings() -> store::Settings {
 
 fn store_settings_with(reserved: Reserved) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
-    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600) }
+    let history = store::Keep { age: Duration::from_secs(7 * 24 * 3600), events: 10_000 };
+    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600), history }
 }
 
 pub(crate) struct World {

@@ -21,7 +21,7 @@ use crate::registry::{
 };
 use crate::store::journal::Restored;
 use crate::store::local::Local;
-use crate::store::{CommitError, Committed, Followed, Settings, Store};
+use crate::store::{CommitError, Committed, Followed, Keep, Settings, Store};
 
 fn settings() -> Settings {
     let limits = Limits {
@@ -33,7 +33,8 @@ fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: StdDuration::from_secs(3600) }
+    let history = Keep { age: StdDuration::from_secs(24 * 3600), events: 10_000 };
+    Settings { limits, name_memory: StdDuration::from_secs(3600), history }
 }
 
 /// A disk with an empty registry on it.
@@ -64,7 +65,7 @@ fn serve(disk: &Disk) -> Embedded {
     load::begin(&database, &mut restored).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
-    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), unknown))
+    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), unknown, settings().history))
 }
 
 async fn snapshot(store: &dyn Store) -> Registry {
