@@ -65,7 +65,7 @@ pub(super) async fn whole(
     Ok(whole)
 }
 
-fn take_entries(page: &mut Value, list: &'static str) -> Result<Vec<Value>, Fault> {
+pub(super) fn take_entries(page: &mut Value, list: &'static str) -> Result<Vec<Value>, Fault> {
     match page.get_mut(list).map(Value::take) {
         Some(Value::Array(entries)) => Ok(entries),
         _ => Err(Fault::Answer(list)),

@@ -10,7 +10,9 @@ mod deregister;
 mod drain;
 mod explain;
 mod fault;
+mod history;
 mod list;
+mod moment;
 mod register;
 mod renew;
 mod screen;
@@ -59,6 +61,8 @@ enum Command {
     Get(list::GetArgs),
     /// Print changes as they happen
     Watch(watch::WatchArgs),
+    /// Show what has happened and by whom, or who was in DNS at a time
+    History(history::HistoryArgs),
     /// Show what DNS answers to a question, and why
     Explain(explain::ExplainArgs),
     /// Show what a server says of itself
@@ -90,6 +94,7 @@ impl Command {
             Self::Services(args) => args.connection.output,
             Self::Get(args) => args.connection.output,
             Self::Watch(args) => args.connection.output,
+            Self::History(args) => args.connection.output,
             Self::Explain(args) => args.connection.output,
             Self::Status(args) => args.connection.output,
             // No server says no to these.
@@ -160,6 +165,7 @@ fn perform(
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out, err).await,
             Command::Watch(args) => args.run(environment, out).await,
+            Command::History(args) => args.run(environment, out, err).await,
             Command::Explain(args) => args.run(environment, out).await,
             Command::Status(args) => args.run(environment, out).await,
             Command::CheckConfig(args) => args.run(environment, out),

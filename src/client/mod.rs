@@ -6,6 +6,7 @@
 mod address;
 mod events;
 mod exchange;
+mod journal;
 mod path;
 mod problem;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use address::AddressError;
 pub use events::{Event, Events};
+pub use journal::Happened;
 pub use problem::{ClientError, Problem};
 
 use address::Target;

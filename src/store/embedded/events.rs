@@ -118,7 +118,8 @@ fn unreadable(at: impl Display, error: RecordError) -> String {
     }
 }
 
-fn read(database: &Database, query: &EventQuery, keep: Keep, now: Timestamp) -> Result<EventPage, String> {
+/// One look at the journal of a database.
+pub(super) fn read(database: &Database, query: &EventQuery, keep: Keep, now: Timestamp) -> Result<EventPage, String> {
     let transaction = database.begin_read().map_err(said)?;
     let begins = transaction.open_table(META).map_err(said)?.get(EVENTS_SINCE).map_err(said)?;
     let begins = Timestamp::from_millis(begins.map_or(0, |since| since.value()));

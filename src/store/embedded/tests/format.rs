@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::super::journal::instance_key;
-use super::super::record;
 use super::super::schema::{INSTANCES, META, SERVICES};
+use super::super::{event_record, record};
 use super::*;
-use crate::model::{HttpCheck, HttpMethod, Instance, RequestHeaders};
+use crate::model::{HttpCheck, HttpMethod, Instance, Place, RequestHeaders};
+use crate::registry::{Event, EventPosition};
+use crate::store::EventQuery;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
 
@@ -167,6 +169,69 @@ async fn what_a_newer_version_added_outlives_a_change_by_this_one() {
     store.commit(put("web", "i1")).await.unwrap();
     store.close().await;
     assert!(load(&disk).unwrap().2.instances.is_empty(), "another life of the name begins anew");
+}
+
+/// The first form of an event's record. These octets are never to change.
+const EVENTS_V1: [(&str, &str); 3] = [
+    (
+        r#"1{"t":1764000000123,"s":"web","i":"w1","f":"passing","o":"critical","r":"health: check tcp is critical: a \"b\" é","a":"check:tcp"}"#,
+        "web w1 passing critical health: check tcp is critical: a \"b\" é check:tcp None None",
+    ),
+    (
+        r#"1{"t":1764000000123,"s":"api.payments","i":"a1","f":"critical","o":"unknown","r":"replaced: moved from 10.0.0.1:80","a":"10.0.0.9","p":{"a":["10.0.0.2:81","[fd00::2]:81"],"udp":true},"m":{"a":["10.0.0.1:80"]}}"#,
+        "api.payments a1 critical unknown replaced: moved from 10.0.0.1:80 10.0.0.9 \
+         Some(\"10.0.0.2,fd00::2 81 udp\") Some(\"10.0.0.1 80 tcp\")",
+    ),
+    (
+        r#"1{"t":1764000000123,"s":"web","f":"absent","o":"ttl 10s","r":"configured","a":"rollcall"}"#,
+        "web - absent ttl 10s configured rollcall None None",
+    ),
+];
+
+fn in_words(event: &Event) -> String {
+    let place = |place: Option<Place>| {
+        place.map(|Place { addresses, port, protocol }| {
+            let addresses: Vec<String> = addresses.iter().map(|address| address.to_string()).collect();
+            format!("{} {port} {}", addresses.join(","), protocol.as_str())
+        })
+    };
+    let id = event.id.as_ref().map_or("-", |id| id.as_str());
+    let Event { service, from, to, reason, actor, .. } = event;
+    let (from, to) = (from.as_str(), to.as_str());
+    let (is, was) = (place(event.place), place(event.moved_from));
+    format!("{} {id} {from} {to} {reason} {actor} {is:?} {was:?}", service.as_str())
+}
+
+#[test]
+fn an_event_of_the_first_form_says_what_it_said_and_is_written_again_to_the_octet() {
+    let at = EventPosition { revision: Revision(7), change: 3 };
+    for (octets, expected) in EVENTS_V1 {
+        let event = event_record::read_event(at, octets.as_bytes()).unwrap();
+        assert_eq!(in_words(&event), expected);
+        assert_eq!((event.at, event.time), (at, Timestamp::from_millis(1_764_000_000_123)));
+        assert_eq!(String::from_utf8(event_record::write_event(&event)).unwrap(), octets);
+        let head = event_record::read_event_head(octets.as_bytes()).unwrap();
+        assert_eq!((head.time, &*head.service), (event.time, event.service.as_str()));
+    }
+    let added = r#"1{"t":1,"s":"web","zeta":{"deep":[1]},"f":"absent","o":"passing","r":"registered","a":"x"}"#;
+    assert!(event_record::read_event(at, added.as_bytes()).is_ok(), "what a newer version adds is passed over");
+    let newer = event_record::read_event_head(b"2").unwrap_err();
+    assert_eq!(newer, record::RecordError::Future('2'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_from_before_the_journal_begins_one() {
+    let disk = kept();
+    let opened = Timestamp::now();
+    let store = serve(&disk);
+    let query = || EventQuery::up_to(Revision(u64::MAX - 1), 10);
+    let page = store.events(query()).await.unwrap();
+    assert!(page.events.is_empty() && page.begins >= opened);
+    store.commit(deregister("web", "i1")).await.unwrap();
+    assert_eq!(store.events(query()).await.unwrap().events[0].at, EventPosition::before(Revision(9)));
+    store.close().await;
+    let store = serve(&disk);
+    assert_eq!(store.events(query()).await.unwrap().begins, page.begins, "once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::Lease;
+use crate::store::EventQuery;
 
 async fn alive(store: &dyn Store, lease: LeaseId) -> Option<Lease> {
     store.renew(&[lease]).await.unwrap()[0]
@@ -51,6 +52,11 @@ async fn a_write_that_failed_has_never_happened() {
             store.commit(register("web", "i2", registration(8), LeaseWish::Join(lease))).await.unwrap();
             let after = snapshot(&store).await;
             assert_eq!(after.instances(), 3, "{deeds}");
+            let query = EventQuery::up_to(after.revision(), 100);
+            let told = store.events(query).await.unwrap().events;
+            let told = told.iter().map(|event| format!("{} {}", event.at, event.id.as_ref().unwrap()));
+            let told: Vec<String> = told.collect();
+            assert_eq!(told, ["4.0 i2", "3.0 i5", "2.0 i2", "1.0 i1"], "{deeds}: nothing of what was refused");
             store.close().await;
             let restored = read(&disk).unwrap();
             assert_eq!(described(&restored.registry), described(&after), "{deeds}");

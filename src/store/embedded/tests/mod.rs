@@ -10,7 +10,7 @@ use std::time::Duration as StdDuration;
 use self::disk::Disk;
 use super::journal::{Redb, Unknown};
 use super::load::{self, LoadError};
-use super::{Embedded, schema};
+use super::{Embedded, events, schema};
 use crate::model::{
     Addresses, CheckKind, CheckSpec, Duration, Health, Label, LeaseId, Meta, Registration, Revision, ServiceSettings,
     State, Timestamp, Transport, Ttl,
