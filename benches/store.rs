@@ -1,7 +1,7 @@
 //! What durability costs: `cargo bench --bench store`.
 //!
 //! Registrations that are acknowledged when they are on disk, from 64 callers at once, beside a floor taken in
-//! interleaved rounds of the same run: the same octets appended to a file by as many, one fdatasync for all that wait.
+//! interleaved rounds of the same run, and beside a store that keeps no events: the same octets appended to a file by as many, one fdatasync for all that wait.
 //! Then a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to
 //! read; absolute times depend on the disk (`TMPDIR` chooses one).
 
@@ -210,20 +210,27 @@ async fn main() {
     }
     let dir = tempfile::tempdir().unwrap();
     let embedded: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), settings()).unwrap());
+    let forgetful = tempfile::tempdir().unwrap();
+    let silent = Settings { history: Keep { events: 0, ..settings().history }, ..settings() };
+    let silent: Arc<dyn Store> = Arc::new(Embedded::open(forgetful.path(), silent).unwrap());
     let memory: Arc<dyn Store> = Arc::new(Memory::new(settings()));
-    let (mut durable, mut floor, mut volatile) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut durable, mut without, mut floor, mut volatile) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         durable.push(registrations(&embedded, round).await);
+        without.push(registrations(&silent, round).await);
         floor.push(appends(tempfile::tempfile_in(dir.path()).unwrap()).await);
         volatile.push(registrations(&memory, round).await);
     }
     let ratio = median(durable.iter().zip(&floor).map(|(durable, floor)| durable / floor).collect());
+    let journal = median(durable.iter().zip(&without).map(|(durable, without)| durable / without).collect());
     println!("{CALLERS} callers, each waiting for its answer:");
     println!("  embedded, durable registrations: {:.0}/s", median(durable));
     println!("  floor, append and fdatasync:     {:.0}/s", median(floor));
     println!("  memory:                          {:.0}/s", median(volatile));
     println!("  embedded / floor: {ratio:.2}");
+    println!("  with a journal of events / without: {journal:.2}");
     embedded.close().await;
+    silent.close().await;
 
     let instances = std::env::var("ROLLCALL_BENCH_INSTANCES").ok().and_then(|number| number.parse().ok());
     restart(instances.unwrap_or(1_000_000)).await;

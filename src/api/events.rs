@@ -114,7 +114,7 @@ pub(super) async fn list(
     let below = next.as_deref().map(cursor).transpose()?;
     // Of another store nothing is known, so all of it is new to whoever asks.
     let after = poll.after_in(&context.store.id());
-    let mut page = Page { view: context.view.load(), after: next.unwrap_or_default(), limit };
+    let mut page = Page { view: context.view.load(), after: String::new(), limit };
     if below.is_none() {
         poll.wait(&mut page, interest, caller, &context).await?;
     }

@@ -64,6 +64,12 @@ impl Redb {
         Self { slot: Slot::holding(database), before: Weak::new(), keep, reopen, unknown }
     }
 
+    /// Where readers find the database.
+    #[cfg(test)]
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
     /// The database, opened anew if it has to be.
     fn open(&self) -> Result<Arc<Database>, String> {
         if let Some(database) = self.slot.get() {

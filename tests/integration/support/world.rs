@@ -10,7 +10,7 @@ use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::model::{Health, ServiceName, Ttl, ZoneName};
-use rollcall::registry::{Command, Limits, Observation, Reserved};
+use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
 use rollcall::{api, dns, replica, store, view, zone};
@@ -178,16 +178,18 @@ impl World {
     pub(crate) async fn observe(&self, service: &str, id: &str, check: &str, health: Health, error: Option<&str>) {
         let service: ServiceName = service.parse().unwrap();
         let instance = self.view.load().instance(&service, id).expect("the instance is registered").clone();
+        let check: rollcall::model::Label = check.parse().unwrap();
+        let actor = Actor::check(&check);
         let observation = Observation {
             service,
             id: instance.id.clone(),
             epoch: instance.epoch,
-            check: check.parse().unwrap(),
+            check,
             health,
             error: error.map(Into::into),
             at: rollcall::model::Timestamp::now(),
         };
-        let committed = self.store.commit(Command::Observe(Box::new(observation))).await.unwrap();
+        let committed = self.store.commit_by(actor, Command::Observe(Box::new(observation))).await.unwrap();
         self.view.reached(committed.revision).await;
     }
 

@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::model::Lease;
+use crate::registry::Trail;
 use crate::store::EventQuery;
+use crate::store::group::Group;
+use crate::store::history::History;
+use crate::store::journal::Journal;
 
 async fn alive(store: &dyn Store, lease: LeaseId) -> Option<Lease> {
     store.renew(&[lease]).await.unwrap()[0]
@@ -96,4 +100,39 @@ async fn what_fails_without_anyone_asking_again_is_mended_all_the_same() {
     tokio::time::sleep(StdDuration::from_secs(3)).await;
     store.close().await;
     assert_eq!(read(&disk).unwrap().registry.instances(), 2, "who was told no is not there");
+}
+
+/// A group that changes nothing but the revision.
+fn empty(revision: u64) -> Group {
+    let (instances, services, leases) = (Vec::new(), Vec::new(), Vec::new());
+    Group { revision: Revision(revision), instances, services, leases, trail: Trail::default() }
+}
+
+#[test]
+fn the_journal_is_read_while_a_write_is_under_way_and_keeps_no_failed_file_open_twice() {
+    let disk = founded();
+    let (database, mut restored, unknown) = load(&disk).unwrap();
+    load::begin(&database, &mut restored).unwrap();
+    let reopen = {
+        let disk = disk.clone();
+        move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string())
+    };
+    let mut journal = Redb::new(database, Box::new(reopen), unknown, settings().history);
+    let history = journal.history();
+    let read = || history.read(&EventQuery::up_to(Revision(1), 9), Timestamp::now());
+
+    let reader = journal.slot().get().unwrap();
+    let writing = reader.begin_write().unwrap();
+    assert!(read().is_ok(), "nobody waits for who writes");
+    drop(writing);
+
+    disk.fail_after(0, false);
+    assert!(journal.write(&empty(1)).is_err());
+    assert_eq!(read().unwrap_err(), "the store is not open");
+    disk.mend();
+    let refused = journal.write(&empty(1)).unwrap_err();
+    assert!(refused.contains("still being read"), "{refused}");
+    drop(reader);
+    journal.write(&empty(1)).unwrap();
+    assert!(read().is_ok());
 }
