@@ -1,9 +1,9 @@
 //! What durability costs: `cargo bench --bench store`.
 //!
-//! Registrations that are acknowledged when they are on disk, from 64 callers at once, beside a floor taken in
-//! interleaved rounds of the same run, and beside a store that keeps no events: the same octets appended to a file by as many, one fdatasync for all that wait.
-//! Then a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to
-//! read; absolute times depend on the disk (`TMPDIR` chooses one).
+//! Registrations that are acknowledged when they are on disk, from 64 callers at once, in interleaved rounds of the same
+//! run beside a store that keeps no events, and beside a floor: the same octets appended to a file by as many, one
+//! fdatasync for all that wait. Then a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number).
+//! The ratios are what to read; absolute times depend on the disk (`TMPDIR` chooses one).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that fails says where and prints its figures")]
 

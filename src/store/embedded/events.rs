@@ -1,6 +1,7 @@
 //! The journal of events: appended with the changes that made them, read beside the writer.
 
 use std::fmt::Display;
+use std::ops::Bound;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -52,9 +53,12 @@ pub(super) fn append(
         table.pop_last()?;
     }
     let skipped = superfluous(keep, trail);
+    // A cursor at the end fills pages; inserted one by one, each page would be split in half and stay so.
+    let mut end = table.upper_bound_mut(Bound::<(u64, u32)>::Unbounded)?;
     trail.try_each(skipped, |event| {
-        table.insert((event.at.revision.0, event.at.change), event_record::write_event(&event).as_slice()).map(drop)
+        end.insert_before((event.at.revision.0, event.at.change), event_record::write_event(&event).as_slice())
     })?;
+    end.close()?;
     let mut since = trail.time().filter(|_| skipped > 0);
     for _ in 0..trim_max(trail.changes() - skipped) {
         let Some((key, octets)) = table.first()? else { break };
@@ -131,7 +135,7 @@ pub(super) fn read(database: &Database, query: &EventQuery, keep: Keep, now: Tim
         let (key, octets) = entry.map_err(said)?;
         let (at, octets) = (position(key.value()), octets.value());
         let head = event_record::read_event_head(octets).map_err(|error| unreadable(at, error))?;
-        match look.judge(Head { at, time: head.time, service: &head.service, id: head.id.as_deref() }) {
+        match look.judge(Head { at, time: head.time, service: head.service, id: head.id }) {
             Verdict::Take => events.push(event_record::read_event(at, octets).map_err(|error| unreadable(at, error))?),
             Verdict::Pass => {}
             Verdict::End => break,

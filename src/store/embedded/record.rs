@@ -24,7 +24,7 @@ use crate::registry::{Remains, Superseded};
 pub(super) type Foreign = Map<String, Value>;
 
 /// The octet before the first version of each form.
-const V1: u8 = b'1';
+pub(super) const V1: u8 = b'1';
 
 /// Why a record cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,13 +39,13 @@ pub(super) fn malformed(reason: impl ToString) -> RecordError {
     RecordError::Malformed(reason.to_string())
 }
 
-pub(super) fn encode<T: Serialize>(form: &T) -> Vec<u8> {
+fn encode<T: Serialize>(form: &T) -> Vec<u8> {
     let mut octets = vec![V1];
     serde_json::to_writer(&mut octets, form).expect("a record has text keys and is written to memory");
     octets
 }
 
-pub(super) fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
+fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
     match octets.split_first() {
         Some((&V1, json)) => serde_json::from_slice(json).map_err(malformed),
         Some((version @ b'2'..=b'9', _)) => Err(RecordError::Future(char::from(*version))),

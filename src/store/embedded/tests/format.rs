@@ -10,7 +10,7 @@ use super::super::schema::{INSTANCES, META, SERVICES};
 use super::super::{event_record, record};
 use super::*;
 use crate::model::{HttpCheck, HttpMethod, Instance, Place, RequestHeaders};
-use crate::registry::{Event, EventPosition};
+use crate::registry::{Cause, Event, EventPosition};
 use crate::store::EventQuery;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
@@ -172,18 +172,21 @@ async fn what_a_newer_version_added_outlives_a_change_by_this_one() {
 }
 
 /// The first form of an event's record. These octets are never to change.
-const EVENTS_V1: [(&str, &str); 3] = [
+const EVENTS_V1: [(&[u8], &str); 3] = [
     (
-        r#"1{"t":1764000000123,"s":"web","i":"w1","f":"passing","o":"critical","r":"health: check tcp is critical: a \"b\" é","a":"check:tcp"}"#,
-        "web w1 passing critical health: check tcp is critical: a \"b\" é check:tcp None None",
+        b"1\x00\x00\x01\x9a\xb6\x97\xe8\x7b\x00\x03web\x00\x02w1\x02\x03\x03\x00\x1echeck tcp is critical: \"b\" \xc3\xa9!\
+          \x00\x09check:tcp\x00\x00",
+        "web w1 passing critical health: check tcp is critical: \"b\" é! check:tcp None None",
     ),
     (
-        r#"1{"t":1764000000123,"s":"api.payments","i":"a1","f":"critical","o":"unknown","r":"replaced: moved from 10.0.0.1:80","a":"10.0.0.9","p":{"a":["10.0.0.2:81","[fd00::2]:81"],"udp":true},"m":{"a":["10.0.0.1:80"]}}"#,
+        b"1\x00\x00\x01\x9a\xb6\x97\xe8\x7b\x00\x0capi.payments\x00\x02a1\x03\x01\x01\x00\x16moved from 10.0.0.1:80\
+          \x00\x0810.0.0.9\x07\x0a\x00\x00\x02\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x51\
+          \x01\x0a\x00\x00\x01\x00\x50",
         "api.payments a1 critical unknown replaced: moved from 10.0.0.1:80 10.0.0.9 \
          Some(\"10.0.0.2,fd00::2 81 udp\") Some(\"10.0.0.1 80 tcp\")",
     ),
     (
-        r#"1{"t":1764000000123,"s":"web","f":"absent","o":"ttl 10s","r":"configured","a":"rollcall"}"#,
+        b"1\x00\x00\x01\x9a\xb6\x97\xe8\x7b\x00\x03web\x00\x00\x00\xff\x00\x07ttl 10s\x0a\x00\x00\x00\x08rollcall\x00\x00",
         "web - absent ttl 10s configured rollcall None None",
     ),
 ];
@@ -206,17 +209,51 @@ fn in_words(event: &Event) -> String {
 fn an_event_of_the_first_form_says_what_it_said_and_is_written_again_to_the_octet() {
     let at = EventPosition { revision: Revision(7), change: 3 };
     for (octets, expected) in EVENTS_V1 {
-        let event = event_record::read_event(at, octets.as_bytes()).unwrap();
+        let event = event_record::read_event(at, octets).unwrap();
         assert_eq!(in_words(&event), expected);
         assert_eq!((event.at, event.time), (at, Timestamp::from_millis(1_764_000_000_123)));
-        assert_eq!(String::from_utf8(event_record::write_event(&event)).unwrap(), octets);
-        let head = event_record::read_event_head(octets.as_bytes()).unwrap();
-        assert_eq!((head.time, &*head.service), (event.time, event.service.as_str()));
+        assert_eq!(event_record::write_event(&event), octets);
+        let head = event_record::read_event_head(octets).unwrap();
+        assert_eq!((head.time, head.service), (event.time, event.service.as_str()));
+        for cut in 1..octets.len() {
+            assert!(event_record::read_event(at, &octets[..cut]).is_err(), "{expected} cut to {cut}");
+        }
+        let added = [octets, b"more"].concat();
+        assert_eq!(event_record::read_event(at, &added).unwrap(), event, "what a newer version adds is passed over");
     }
-    let added = r#"1{"t":1,"s":"web","zeta":{"deep":[1]},"f":"absent","o":"passing","r":"registered","a":"x"}"#;
-    assert!(event_record::read_event(at, added.as_bytes()).is_ok(), "what a newer version adds is passed over");
     let newer = event_record::read_event_head(b"2").unwrap_err();
     assert_eq!(newer, record::RecordError::Future('2'));
+    for malformed in [&b""[..], b"x", b"1"] {
+        assert!(matches!(event_record::read_event_head(malformed), Err(record::RecordError::Malformed(_))));
+    }
+}
+
+#[test]
+fn every_cause_and_standing_has_an_octet_of_its_own() {
+    let at = EventPosition { revision: Revision(7), change: 3 };
+    let mut event = event_record::read_event(at, EVENTS_V1[0].0).unwrap();
+    let causes = [
+        Cause::Registered,
+        Cause::Replaced,
+        Cause::Amended,
+        Cause::Health,
+        Cause::Lifted,
+        Cause::Deregistered,
+        Cause::Expired,
+        Cause::Revoked,
+        Cause::Superseded,
+        Cause::Evicted,
+    ];
+    let words = causes.map(Cause::as_str).into_iter().chain(["configured", "health: x", "superseded: by a: b"]);
+    let octets = |event: &Event| event_record::write_event(event);
+    for reason in words {
+        event.reason = reason.into();
+        let shorter = octets(&event);
+        assert_eq!(event_record::read_event(at, &shorter).unwrap().reason, event.reason);
+        event.reason = format!("new-{reason}").into();
+        assert_eq!(event_record::read_event(at, &octets(&event)).unwrap().reason, event.reason);
+        assert!(octets(&event).len() > shorter.len() + "new-".len(), "{reason}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
