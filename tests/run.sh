@@ -61,6 +61,7 @@ dnsmasq dnsmasq-base
 ip iproute2
 curl curl
 PROGRAMS
+    python3 -c 'import ensurepip' 2>/dev/null || printf '%s\n' python3-venv
 }
 
 # Runs a command that says much; what it said is shown when it fails.
@@ -110,6 +111,7 @@ step 'format' cargo fmt --check
 step 'lints' cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS='-D warnings' step 'documentation' cargo doc --no-deps --locked --document-private-items
 step 'tests' tests
+step 'API against its document' quietly tests/openapi.sh
 if ! is_root && can_be_root; then
     step 'system tests' system_tests
 elif ! is_root; then

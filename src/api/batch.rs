@@ -1,5 +1,6 @@
 //! `POST /v1/batch`: many registrations, departures and renewals, all or none.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -10,16 +11,18 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::extract::{Object, instance_id, json, new_service_name, service_name};
 use super::instances::{peer, random_id};
 use super::problem::Problem;
 use super::registration::RegistrationBody;
 use super::shape::{InstanceShape, LeaseShape};
-use super::{Context, guard};
+use super::{Context, form, guard};
 use crate::model::{InstanceId, LeaseIdError, Revision, ServiceName, StoreId};
 use crate::registry::{Actor, Command, IdChoice, Outcome, Precondition, Refusal, Register, Renewal};
 use crate::store::CommitError;
@@ -29,9 +32,12 @@ const OPERATIONS_MAX: usize = 1_000;
 /// Octets of the body of a batch.
 const BATCH_OCTETS_MAX: usize = 4 << 20;
 
-#[derive(Debug, Deserialize)]
+/// What is to be done, in this order.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct BatchBody {
+#[schemars(rename = "Batch")]
+pub(super) struct BatchBody {
+    #[schemars(length(max = OPERATIONS_MAX))]
     operations: Vec<Object<OperationBody>>,
 }
 
@@ -49,6 +55,51 @@ struct Head {
 struct OperationBody {
     head: Head,
     body: RegistrationBody,
+}
+
+impl JsonSchema for OperationBody {
+    fn schema_name() -> Cow<'static, str> {
+        "BatchOperation".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (service, id) =
+            (generator.subschema_for::<form::ServiceName>(), generator.subschema_for::<form::DnsLabel>());
+        let lease = generator.subschema_for::<form::LeaseId>();
+        let op = |name: &str| json!({ "type": "string", "const": name });
+        let mut register = RegistrationBody::json_schema(generator);
+        register.insert("title".into(), "RegisterOperation".into());
+        register.insert("description".into(), "A registration; the server chooses the id when there is none.".into());
+        register.insert("required".into(), json!(["op", "service", "port"]));
+        let head = [("op", op("register")), ("service", json!(service)), ("id", json!(id))];
+        if let Some(fields) = register.get_mut("properties").and_then(|fields| fields.as_object_mut()) {
+            fields.extend(head.map(|(field, form)| (field.to_owned(), form)));
+        }
+        let other = |title: &str, description: &str, fields: serde_json::Value| {
+            let required: Vec<&String> = fields.as_object().map(|fields| fields.keys().collect()).unwrap_or_default();
+            json!({
+                "title": title, "description": description, "type": "object", "required": required, "properties": fields,
+                "additionalProperties": false,
+            })
+        };
+        json_schema!({
+            "description": "One of what may be done.",
+            "oneOf": [
+                register,
+                other(
+                    "DeregisterOperation",
+                    "An instance leaves.",
+                    json!({ "op": op("deregister"), "service": service, "id": id }),
+                ),
+                other(
+                    "RenewInstanceOperation",
+                    "The lease of an instance's own is renewed.",
+                    json!({ "op": op("renew"), "service": service, "id": id }),
+                ),
+                other("RenewLeaseOperation", "A lease is renewed.", json!({ "op": op("renew"), "lease": lease })),
+            ],
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for OperationBody {
@@ -202,18 +253,36 @@ fn check_once(commands: &[Command]) -> Result<(), Problem> {
 }
 
 /// What became of an operation.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "lowercase")]
+#[schemars(rename = "BatchResult")]
 enum ResultShape<'a> {
-    Register { created: bool, instance: Box<InstanceShape<'a>> },
-    Deregister { service: &'a ServiceName, id: &'a InstanceId },
+    #[schemars(title = "RegisterResult")]
+    Register {
+        /// Whether it was not registered before.
+        created: bool,
+        instance: Box<InstanceShape<'a>>,
+    },
+    #[schemars(title = "DeregisterResult")]
+    Deregister {
+        #[schemars(with = "form::ServiceName")]
+        service: &'a ServiceName,
+        #[schemars(with = "form::DnsLabel")]
+        id: &'a InstanceId,
+    },
+    #[schemars(title = "RenewResult")]
     Renew { lease: LeaseShape },
 }
 
-#[derive(Serialize)]
-struct BatchShape<'a> {
+/// What became of a batch.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BatchResults")]
+pub(super) struct BatchShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
+    /// One for each operation, in their order.
     results: Vec<ResultShape<'a>>,
 }
 

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::extract::{UniqueMap, escape_key};
+use super::form;
 use super::problem::Problem;
 use super::values::{duration, port};
 use crate::model::{
@@ -19,26 +22,78 @@ const FALL: i64 = 3;
 /// Octets of the text that a body must contain.
 const TEXT_OCTETS_MAX: usize = 1024;
 
-/// The body of a check. Which fields there may be depends on its type.
-#[derive(Debug, Deserialize)]
+/// How an instance is tested. Which fields there may be depends on the type.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "CheckSpec", transform = one_of_each_type)]
 pub(super) struct CheckBody {
+    /// Its name among the checks of the instance; its type when left out.
+    #[schemars(with = "Option<form::DnsLabel>")]
     name: Option<String>,
     r#type: String,
+    #[schemars(with = "Option<form::Interval>")]
     interval: Option<String>,
+    #[schemars(with = "Option<form::Timeout>")]
     timeout: Option<String>,
+    /// How many successes in a row turn critical into passing; 1 when left out.
+    #[schemars(with = "Option<form::Threshold>")]
     rise: Option<i64>,
+    /// How many failures in a row turn passing into critical; 3 when left out.
+    #[schemars(with = "Option<form::Threshold>")]
     fall: Option<i64>,
+    /// The port to probe; the instance's when left out.
+    #[schemars(with = "Option<form::Port>")]
     port: Option<i64>,
+    #[schemars(with = "Option<form::RequestPath>")]
     path: Option<String>,
+    /// Whom to ask for what, in place of `port` and `path`. Nets other than the instance's own address have to be
+    /// opened with `--check-allow`.
+    #[schemars(with = "Option<form::ProbeUrl>")]
     url: Option<String>,
+    #[schemars(with = "Option<form::ProbeMethod>")]
     method: Option<String>,
+    #[schemars(with = "Option<form::ProbeHeaders>")]
     headers: Option<UniqueMap<String>>,
+    #[schemars(with = "Option<form::Statuses>")]
     expect_status: Option<String>,
+    #[schemars(with = "Option<form::ExpectedText>")]
     expect_body: Option<String>,
+    // Read to be refused with a sentence of their own.
+    #[schemars(skip)]
     tls_verify: Option<bool>,
+    #[schemars(skip)]
     server_name: Option<String>,
+    #[schemars(skip)]
     service: Option<String>,
+}
+
+/// Fields that only checks by HTTP have.
+const OF_HTTP: [&str; 6] = ["path", "url", "method", "headers", "expect_status", "expect_body"];
+
+/// Makes of all fields that a check may have a choice between its types.
+fn one_of_each_type(schema: &mut Schema) {
+    let fields = schema.remove("properties").unwrap_or_default();
+    let of_type = |name: &str, title: &str, has: &dyn Fn(&str) -> bool, not: Value| {
+        let mut of_type = json!({
+            "title": title, "type": "object", "properties": {}, "required": ["type"], "additionalProperties": false,
+        });
+        let all = fields.as_object().into_iter().flatten().filter(|(field, _)| has(field));
+        of_type["properties"] = all.map(|(field, form)| (field.clone(), form.clone())).collect();
+        of_type["properties"]["type"] = json!({ "type": "string", "const": name });
+        if !not.is_null() {
+            of_type["not"] = not;
+        }
+        of_type
+    };
+    let mut of_head = form::both("method", "expect_body");
+    of_head["properties"]["method"] = json!({ "const": "HEAD" });
+    let not = json!({ "anyOf": [form::both("path", "url"), form::both("port", "url"), of_head] });
+    let tcp = of_type("tcp", "CheckByTcp", &|field| !OF_HTTP.contains(&field), Value::Null);
+    let http = of_type("http", "CheckByHttp", &|_| true, not);
+    schema.remove("type");
+    schema.remove("required");
+    schema.remove("additionalProperties");
+    schema.insert("oneOf".into(), json!([tcp, http]));
 }
 
 impl CheckBody {
@@ -79,13 +134,14 @@ impl CheckBody {
     }
 
     fn kind(self, at: &dyn Fn(&str) -> String) -> Result<CheckKind, Problem> {
+        let [path, url, method, headers, expect_status, expect_body] = OF_HTTP;
         let of_http = [
-            ("path", self.path.is_some()),
-            ("url", self.url.is_some()),
-            ("method", self.method.is_some()),
-            ("headers", self.headers.is_some()),
-            ("expect_status", self.expect_status.is_some()),
-            ("expect_body", self.expect_body.is_some()),
+            (path, self.path.is_some()),
+            (url, self.url.is_some()),
+            (method, self.method.is_some()),
+            (headers, self.headers.is_some()),
+            (expect_status, self.expect_status.is_some()),
+            (expect_body, self.expect_body.is_some()),
         ];
         let of_none = [
             ("tls_verify", self.tls_verify.is_some()),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
 
 use super::extract::{Params, instance_id, service_name};
+use super::form::{self, forms};
 use super::paging::{self, Page};
 use super::problem::Problem;
 use super::waiting::{Caller, LongPoll};
@@ -18,11 +20,34 @@ use crate::registry::{Event, EventPosition};
 use crate::store::EventQuery;
 use crate::view::Interest;
 
+forms! {
+    /// A time in UTC or with an offset from it (RFC 3339), from 1970 on.
+    Moment inline |_| json_schema!({
+        "type": "string",
+        "format": "moment",
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}",
+        "examples": ["2026-07-01T12:00:00Z"],
+    });
+
+    /// A page of events, as the one before it says.
+    EventCursor inline |_| json_schema!({
+        "type": "string", "format": "event-cursor", "pattern": "^[0-9]{1,19}[.][0-9]{1,9}$", "examples": ["17.0"],
+    });
+
+    /// Where an instance stood: in answers is who is `passing`, and nobody else. Of settings what they say.
+    StandingForm inline |_| json_schema!({
+        "type": "string", "examples": ["absent", "unknown", "passing", "critical", "draining", "maintenance", "ttl 10s"],
+    });
+}
+
 /// Where an instance listens, in fields of what is said of it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct PlaceShape {
+    #[schemars(with = "form::Addresses")]
     addresses: Vec<IpAddr>,
+    #[schemars(with = "form::Port")]
     port: u16,
+    #[schemars(with = "form::Protocol")]
     protocol: Transport,
 }
 
@@ -32,17 +57,27 @@ impl From<Place> for PlaceShape {
     }
 }
 
-#[derive(Serialize)]
+/// What has happened.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 struct EventShape<'a> {
+    #[schemars(with = "form::Revision")]
     revision: Revision,
+    #[schemars(with = "form::Time")]
     time: Timestamp,
+    #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
     /// Null when it is about the settings of the service.
     id: Option<&'a str>,
+    #[schemars(with = "StandingForm")]
     from: &'a str,
+    #[schemars(with = "StandingForm")]
     to: &'a str,
+    /// The cause alone, in one word, as watchers hear it; or `configured`.
     kind: &'a str,
+    /// The cause, with what is known of it after a colon.
     reason: &'a str,
+    /// Who did it: the address of a client, `check:` and its name, `lease` when one lapsed, or `rollcall`.
     actor: &'a str,
     #[serde(flatten)]
     place: Option<PlaceShape>,
@@ -65,13 +100,19 @@ impl<'a> From<&'a Event> for EventShape<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct EventsShape<'a> {
+/// A page of events, newest first.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventList")]
+pub(super) struct EventsShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
     /// From this time on, no event is missing.
+    #[schemars(with = "form::Time")]
     begins: Timestamp,
     events: Vec<EventShape<'a>>,
+    /// The `cursor` of the next page; null when there is nothing further back.
     next: Option<String>,
 }
 

@@ -11,32 +11,57 @@ use axum::extract::State;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use hickory_proto::rr::{Name, Record, RecordType};
+use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
 
 use super::extract::Params;
+use super::form::{self, forms};
 use super::problem::Problem;
 use super::{Context, Peer, guard};
 use crate::model::{Label, Revision, StoreId};
 use crate::zone::{Detail, Explanation, Judged, Question, record_text};
 
-#[derive(Serialize)]
+forms! {
+    /// A name of DNS, in the notation of zone files.
+    DomainName inline |_| json_schema!({
+        "type": "string", "format": "domain-name", "minLength": 1, "maxLength": 1024, "examples": ["web.svc.internal"],
+    });
+
+    /// A type of records by its name, or as `TYPE65` (RFC 3597), in any case. Transfers of zones are none.
+    RecordTypeName inline |_| json_schema!({
+        "type": "string", "format": "record-type", "pattern": "^[A-Za-z0-9-]+$", "examples": ["SRV", "TYPE65"],
+    });
+}
+
+/// What was asked.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Question")]
 struct QuestionShape {
     name: String,
     r#type: String,
+    #[schemars(with = "form::Address")]
     client: IpAddr,
+    #[schemars(with = "form::Protocol")]
     protocol: &'static str,
 }
 
-#[derive(Serialize)]
+/// An extended error (RFC 8914).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExtendedError")]
 struct ErrorShape<'a> {
     code: u16,
     text: &'a str,
 }
 
-#[derive(Serialize)]
+/// An instance that the question is about.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JudgedInstance")]
 struct JudgedShape<'a> {
+    #[schemars(with = "form::DnsLabel")]
     id: &'a Label,
+    /// Whether it is in the answer.
     kept: bool,
+    /// Why, or why not.
     because: &'a str,
 }
 
@@ -46,17 +71,27 @@ impl<'a> From<&'a Judged> for JudgedShape<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct ExplanationShape<'a> {
+/// What DNS answers to a question, and why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Explanation")]
+pub(super) struct ExplanationShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
     question: QuestionShape,
+    /// What the name means, in a sentence.
     meaning: &'a str,
+    /// `NOERROR`, `NXDOMAIN` and so on.
     rcode: String,
+    /// Of `aa` and `tc`, those that are set.
     flags: Vec<&'static str>,
     extended_error: Option<ErrorShape<'a>>,
+    /// Records, in the notation of zone files.
     answer: Vec<String>,
+    /// Records, in the notation of zone files.
     authority: Vec<String>,
+    /// Records, in the notation of zone files.
     additional: Vec<String>,
     instances: Vec<JudgedShape<'a>>,
 }

@@ -1,6 +1,7 @@
 //! Reading requests: bodies within their limits, parameters, preconditions, names in paths. What axum would refuse in
 //! words of its own is refused here by a problem document.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,9 +15,11 @@ use axum::http::{HeaderMap, Request, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 
+use super::form::forms;
 use super::problem::Problem;
 use super::{Peer, wording};
 use crate::model::{InstanceId, Revision, ServiceName, ZoneName};
@@ -24,6 +27,16 @@ use crate::registry::{Actor, Precondition};
 
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+forms! {
+    /// `*`, or a revision in quotes.
+    IfMatch inline |_| json_schema!({
+        "type": "string", "pattern": "^([*]|\"[0-9]{1,19}\")$", "examples": ["\"17\"", "*"],
+    });
+
+    /// `*`
+    Asterisk inline |_| json_schema!({ "type": "string", "pattern": "^[*]$", "examples": ["*"] });
+}
 
 /// Whether a request says that its body is JSON.
 fn is_json(headers: &HeaderMap) -> bool {
@@ -153,6 +166,18 @@ impl<'de> serde::Deserialize<'de> for Json {
 /// means and everybody would have to keep working.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
+
+impl<T: JsonSchema> JsonSchema for Object<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
 
 impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Object<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

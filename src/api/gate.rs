@@ -4,13 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
-use serde_json::json;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use tower_service::Service;
 
 use super::problem::Problem;
-use super::status;
+use super::{routes, status};
 
 const LOADING: &str = "the registry is still loading";
 
@@ -30,18 +29,19 @@ impl Gate {
         Router::new().fallback(async move |request: Request| match gate.0.get() {
             // A router is always ready, and cloning it costs a counter.
             Some(router) => router.clone().call(request).await.unwrap_or_else(|never| match never {}),
-            None => early(request.uri().path()).await,
+            None => {
+                let (head, _) = request.into_parts();
+                early(head.uri.path(), head.headers).await
+            }
         })
     }
 }
 
-async fn early(path: &str) -> Response {
+async fn early(path: &str, headers: HeaderMap) -> Response {
     match path {
         "/healthz" => status::healthz().await,
-        "/readyz" => {
-            let body = json!({ "status": "not ready", "reasons": [LOADING] });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
-        }
+        "/openapi.json" => routes::document(headers).await,
+        "/readyz" => status::ready(vec![LOADING.to_owned()]),
         _ => Problem::unavailable(LOADING).into_response(),
     }
 }
@@ -61,7 +61,9 @@ mod tests {
             let request = Request::builder().uri(path).body(Body::empty()).unwrap();
             gate.router().oneshot(request).await.unwrap().status().as_u16()
         };
-        for (path, expected) in [("/healthz", 200), ("/readyz", 503), ("/v1/services", 503), ("/nowhere", 503)] {
+        for (path, expected) in
+            [("/healthz", 200), ("/openapi.json", 200), ("/readyz", 503), ("/v1/services", 503), ("/nowhere", 503)]
+        {
             assert_eq!(status(path).await, expected, "{path}");
         }
         gate.open(Router::new().route("/v1/services", get(async || "all")));

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::events::{PlaceShape, time};
+use super::events::{PlaceShape, StandingForm, time};
 use super::extract::{Params, service_name};
+use super::form;
 use super::problem::Problem;
 use super::{Context, guard};
 use crate::model::{Revision, ServiceName, StoreId, Timestamp};
@@ -20,21 +22,34 @@ use crate::store::EventQuery;
 /// Events of one look.
 const EVENTS_AT_ONCE: usize = 10_000;
 
-#[derive(Serialize)]
+/// An instance as it was.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PastInstance")]
 struct StoodShape<'a> {
+    #[schemars(with = "form::DnsLabel")]
     id: &'a str,
     #[serde(flatten)]
     place: Option<PlaceShape>,
+    #[schemars(with = "StandingForm")]
     standing: &'a str,
+    /// Whether it was in answers.
     answered: bool,
+    /// Why not, as far as the journal tells.
     withheld_because: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct HistoryShape<'a> {
+/// The instances of a service at a time.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Past")]
+pub(super) struct HistoryShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
+    /// The revision from which the events were taken back.
+    #[schemars(with = "form::Revision")]
     revision: Revision,
+    #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
+    #[schemars(with = "form::Time")]
     at: Timestamp,
     instances: Vec<StoodShape<'a>>,
 }

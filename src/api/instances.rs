@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::extract::{Params, Path, instance_id, json, new_service_name, no_body, precondition, service_name};
+use super::leases::RenewedShape;
 use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody};
 use super::shape::{InstanceShape, LeaseShape, respond};
@@ -209,7 +209,7 @@ pub(super) async fn renew(
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
     match context.renew(own.id).await? {
-        Some(lease) => Ok(Json(json!({ "lease": LeaseShape::from(lease) })).into_response()),
+        Some(lease) => Ok(Json(RenewedShape { lease: LeaseShape::from(lease) }).into_response()),
         None => Err(Problem::lapsed(vec![own.id.to_string()])),
     }
 }

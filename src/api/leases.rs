@@ -7,14 +7,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::extract::{Path, json, no_body};
 use super::problem::Problem;
 use super::shape::LeaseShape;
 use super::values::lease_ttl;
-use super::{BODY_OCTETS_MAX, Context};
+use super::{BODY_OCTETS_MAX, Context, form};
 use crate::model::{Lease, LeaseId};
 use crate::registry::{Actor, Command, Outcome, Refusal};
 use crate::store::CommitError;
@@ -22,16 +22,36 @@ use crate::store::CommitError;
 /// Leases that one call may renew.
 const RENEWALS_MAX: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+/// The lease that is wanted.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GrantBody {
+#[schemars(rename = "LeaseGrant")]
+pub(super) struct GrantBody {
+    #[schemars(with = "form::LeaseTtl")]
     ttl: String,
 }
 
-#[derive(Debug, Deserialize)]
+/// Which leases to renew. A text that is the id of none is taken for one that is not alive.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RenewBody {
+#[schemars(rename = "LeaseRenewal")]
+pub(super) struct RenewBody {
+    #[schemars(length(max = RENEWALS_MAX))]
     ids: Vec<String>,
+}
+
+/// The lease of an instance, renewed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RenewedLease")]
+pub(super) struct RenewedShape {
+    pub(super) lease: LeaseShape,
+}
+
+/// The leases that were renewed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RenewedLeases")]
+pub(super) struct RenewedManyShape {
+    leases: Vec<LeaseShape>,
 }
 
 impl Context {
@@ -102,8 +122,8 @@ pub(super) async fn renew_many(
     if !lapsed.is_empty() {
         return Err(Problem::lapsed(lapsed));
     }
-    let leases: Vec<LeaseShape> = renewed.into_iter().map(LeaseShape::from).collect();
-    Ok(Json(json!({ "leases": leases })).into_response())
+    let leases = renewed.into_iter().map(LeaseShape::from).collect();
+    Ok(Json(RenewedManyShape { leases }).into_response())
 }
 
 /// `GET /v1/leases/{id}`

@@ -14,6 +14,9 @@ mod guard;
 mod load;
 mod metrics;
 mod serve;
+// What values look like.
+mod form;
+mod kind;
 // What comes in.
 mod check;
 mod extract;
@@ -24,6 +27,9 @@ mod wording;
 mod paging;
 mod problem;
 mod shape;
+// Which routes there are, and what the API's document says of them.
+mod openapi;
+mod routes;
 // The routes.
 mod batch;
 mod events;
@@ -44,14 +50,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::{get, post};
 use ipnet::IpNet;
 
 pub use gate::Gate;
 pub use load::Load;
 pub use metrics::counted;
 pub use problem::Problem;
+pub use routes::router;
 pub use serve::{Listeners, Settings};
 
 use crate::model::{Registration, Revision, ZoneName};
@@ -143,47 +148,4 @@ impl Context {
             .await
             .map_err(|_| Problem::unavailable("the change is made, but this node does not serve it yet"))
     }
-}
-
-/// The routes over a context. A request carries a [`Peer`] among its extensions.
-pub fn router(context: Arc<Context>) -> Router {
-    let with_params = Router::new()
-        .route("/v1/services", get(services::list).delete(services::deregister_under))
-        .route("/v1/services/{service}", get(services::instances).delete(services::deregister))
-        .route("/v1/watch", get(watch::watch))
-        .route("/v1/services/{service}/instances", post(instances::register_chosen))
-        .route(
-            "/v1/services/{service}/instances/{id}",
-            get(instances::show)
-                .patch(instances::amend)
-                .delete(instances::deregister)
-                .route_layer(axum::middleware::from_fn(extract::no_params))
-                .put(instances::register),
-        )
-        .route("/v1/services/{service}/instances/{id}/drain", post(wait::drain))
-        .route("/v1/events", get(events::list))
-        .route("/v1/history", get(history::history))
-        .route("/v1/explain", get(explain::explain));
-    let without_params = Router::new()
-        .route("/v1/services/{service}/settings", get(settings::show).put(settings::configure).delete(settings::remove))
-        .route("/v1/services/{service}/instances/{id}/renew", post(instances::renew))
-        .route("/v1/batch", post(batch::batch))
-        .route("/v1/leases", post(leases::grant))
-        .route("/v1/leases/renew", post(leases::renew_many))
-        .route("/v1/leases/{id}", get(leases::show).delete(leases::revoke))
-        .route("/v1/leases/{id}/renew", post(leases::renew))
-        .route("/v1/status", get(status::status))
-        .route_layer(axum::middleware::from_fn(extract::no_params));
-    // Whoever looks after a node may add parameters of their own.
-    let for_machines = Router::new()
-        .route("/healthz", get(status::healthz))
-        .route("/readyz", get(status::readyz))
-        .route("/metrics", get(status::metrics));
-    with_params
-        .merge(without_params)
-        .merge(for_machines)
-        .fallback(|| async { Problem::no_route() })
-        .method_not_allowed_fallback(|| async { Problem::no_method() })
-        .layer(axum::middleware::from_fn_with_state(context.clone(), guard::guard))
-        .with_state(context)
 }

@@ -8,17 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use schemars::json_schema;
 use tokio::time::Instant;
 
 use super::extract::Params;
+use super::form::forms;
 use super::problem::Problem;
 use crate::model::Revision;
 use crate::registry::Registry;
 use crate::view::ViewReader;
 
 /// Entries of a page, by default and at most.
-const LIMIT_DEFAULT: usize = 1_000;
+pub(super) const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 100_000;
+
+forms! {
+    /// Entries of a page.
+    Limit inline |_| json_schema!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX });
+
+    /// A page of a list, as the one before it says.
+    Cursor inline |_| json_schema!({ "type": "string", "format": "cursor", "pattern": "^[0-9]{1,19}~" });
+}
+
 /// Views pinned at once, and for how long. A pinned view costs what has changed since.
 const PINS_MAX: usize = 64;
 const PINNED_FOR: Duration = Duration::from_secs(60);

@@ -3,8 +3,11 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::form;
+use super::kind::Kind;
 use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
 use crate::registry::Refusal;
 use crate::store::{CommitError, ReadError};
@@ -16,8 +19,7 @@ pub struct Problem(Box<Parts>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Parts {
     status: StatusCode,
-    kind: &'static str,
-    title: &'static str,
+    kind: Kind,
     detail: String,
     pointer: Option<String>,
     nearest: Option<String>,
@@ -26,16 +28,28 @@ struct Parts {
     headers: Vec<(HeaderName, &'static str)>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why a request was not carried out (RFC 9457), and what to do about it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document<'a> {
+    #[schemars(with = "form::ProblemType")]
     r#type: String,
+    /// The same sentence for every problem of this type.
     title: &'a str,
+    /// The status of the response.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
+    /// What is wrong with this request, and what to do.
     detail: &'a str,
+    /// The field at fault, as a JSON pointer (RFC 6901) into the body.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pointer: Option<&'a str>,
+    /// The nearest name that DNS can carry.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     nearest: Option<&'a str>,
+    /// Leases that are not alive, as they were asked for.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ids: &'a [String],
 }
@@ -57,17 +71,16 @@ fn presentable(text: &str) -> String {
 }
 
 /// Where there is something, for those who look around.
-const ROUTES: &str = "the API has /v1/services, /v1/services/{service}, /v1/services/{service}/settings, \
-                      /v1/services/{service}/instances/{id}, /v1/leases, /v1/events, /v1/history, /v1/explain, /v1/status, /healthz, /readyz and \
-                      /metrics; the README tells the rest";
+const ROUTES: &str = "/openapi.json describes all calls: /v1/services, /v1/services/{service}, \
+                      /v1/services/{service}/settings, /v1/services/{service}/instances/{id}, /v1/leases, /v1/explain, \
+                      /v1/status, /healthz, /readyz, /metrics and others";
 
 impl Problem {
-    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    fn new(status: StatusCode, kind: Kind, detail: impl Into<String>) -> Self {
         let detail = presentable(&detail.into());
         Self(Box::new(Parts {
             status,
             kind,
-            title,
             detail,
             pointer: None,
             nearest: None,
@@ -101,47 +114,46 @@ impl Problem {
 
     /// The body is not JSON.
     pub(super) fn not_json(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "not-json", "The body is not JSON", detail)
+        Self::new(StatusCode::BAD_REQUEST, Kind::NotJson, detail)
     }
 
     /// The request breaks HTTP.
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request is not well formed", detail)
+        Self::new(StatusCode::BAD_REQUEST, Kind::BadRequest, detail)
     }
 
     /// The body came too slowly.
     pub(super) fn too_slow() -> Self {
         let detail = "the body did not arrive in time; send the request again";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "The body came too slowly", detail).closing()
+        Self::new(StatusCode::REQUEST_TIMEOUT, Kind::TooSlow, detail).closing()
     }
 
     /// The body is too large.
     pub(super) fn too_large(octets_max: usize) -> Self {
         let detail = format!("a body has at most {octets_max} octets here");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail).closing()
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::TooLarge, detail).closing()
     }
 
     /// The body is of another media type.
     pub(super) fn media_type() -> Self {
         let detail = "send the header `content-type: application/json`";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another media type", detail)
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::MediaType, detail)
     }
 
     /// A value is out of range or of the wrong type.
     pub(super) fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "A value is not possible", detail).at(pointer)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidValue, detail).at(pointer)
     }
 
     /// A parameter of the query is not possible.
     pub(super) fn invalid_parameter(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-parameter", "A parameter is not possible", detail)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidParameter, detail)
     }
 
     /// A name that DNS cannot carry.
     pub(super) fn invalid_name(what: &str, error: &NameError) -> Self {
         let detail = format!("{what}: {error}");
-        let mut problem =
-            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidName, detail);
         problem.0.nearest = error.nearest().map(str::to_owned);
         problem
     }
@@ -150,8 +162,7 @@ impl Problem {
     pub(super) fn zone_in_name(zone: &ZoneName, nearest: Option<String>) -> Self {
         let advice = nearest.as_ref().map_or_else(String::new, |nearest| format!(", so call it {nearest:?}"));
         let detail = format!("service: DNS adds the zone, {}, to the name of a service{advice}", zone.as_str());
-        let mut problem =
-            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", detail);
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidName, detail);
         problem.0.nearest = nearest;
         problem
     }
@@ -159,31 +170,31 @@ impl Problem {
     /// Another site's page asked a browser to write.
     pub(super) fn foreign_origin() -> Self {
         let detail = "a browser sent this for a page of another site; writes are taken from no other origin";
-        Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from another site", detail)
+        Self::new(StatusCode::FORBIDDEN, Kind::ForeignOrigin, detail)
     }
 
     /// The name in the request may be anybody's.
     pub(super) fn misdirected() -> Self {
         let detail = "a request from this machine names it by an IP address, by localhost or by a name below localhost; \
                       any other name in Host could be a web page's that had it resolve to here";
-        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request names another host", detail)
+        Self::new(StatusCode::MISDIRECTED_REQUEST, Kind::Misdirected, detail)
     }
 
     /// No route has this path.
     pub(super) fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-route", "There is nothing at this path", ROUTES)
+        Self::new(StatusCode::NOT_FOUND, Kind::NoRoute, ROUTES)
     }
 
     /// The path does not have this method.
     pub(super) fn no_method() -> Self {
         let detail = "the Allow header names the methods of this path";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "no-method", "The path does not have this method", detail)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Kind::NoMethod, detail)
     }
 
     /// Nothing was set for the service.
     pub(super) fn no_settings() -> Self {
         let detail = "nothing is set for this service: the server's own settings hold; PUT some here";
-        Self::new(StatusCode::NOT_FOUND, "no-settings", "The service has no settings", detail)
+        Self::new(StatusCode::NOT_FOUND, Kind::NoSettings, detail)
     }
 
     /// There is no such instance.
@@ -194,7 +205,7 @@ impl Problem {
     /// The instance left, or its drain was ended, while its caller waited.
     pub(super) fn left_meanwhile() -> Self {
         let detail = "the instance left, or somebody else changed its state, while this call waited; look at it anew";
-        Self::new(StatusCode::CONFLICT, "changed-meanwhile", "The instance changed meanwhile", detail)
+        Self::new(StatusCode::CONFLICT, Kind::ChangedMeanwhile, detail)
     }
 
     /// There is no such instance to renew the lease of.
@@ -207,7 +218,7 @@ impl Problem {
     /// There is no such lease to look at or revoke.
     pub(super) fn no_lease(id: &str) -> Self {
         let detail = format!("lease {} is unknown, revoked or lapsed", id.escape_default());
-        Self::new(StatusCode::NOT_FOUND, "no-lease", "There is no such lease", detail)
+        Self::new(StatusCode::NOT_FOUND, Kind::NoLease, detail)
     }
 
     /// Leases that were to be renewed are not alive. All of them stand in the member `ids`, as they were asked for; the
@@ -225,7 +236,7 @@ impl Problem {
     }
 
     fn lease_gone(detail: String) -> Self {
-        Self::new(StatusCode::GONE, "lease-gone", "The lease is not alive", detail)
+        Self::new(StatusCode::GONE, Kind::LeaseGone, detail)
     }
 
     /// The instance has no lease of its own to renew.
@@ -236,20 +247,19 @@ impl Problem {
             }
             None => "the instance has no lease: it stays until it is deregistered".to_owned(),
         };
-        Self::new(StatusCode::CONFLICT, "no-own-lease", "The instance has no lease of its own", detail)
+        Self::new(StatusCode::CONFLICT, Kind::NoOwnLease, detail)
     }
 
     /// A page's cursor stands for a state that is no longer kept.
     pub(super) fn cursor_gone() -> Self {
         let detail = "the list has moved on since that page; begin again without a cursor";
-        Self::new(StatusCode::GONE, "cursor-gone", "The cursor is too old", detail)
+        Self::new(StatusCode::GONE, Kind::CursorGone, detail)
     }
 
     /// The engine is not available.
     pub(super) fn unavailable(reason: &str) -> Self {
         let detail = format!("{reason}; try again");
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The registry is not available", detail);
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Unavailable, detail);
         problem.0.headers.push((header::RETRY_AFTER, "1"));
         problem
     }
@@ -257,8 +267,7 @@ impl Problem {
     /// As many requests wait for a change as may.
     pub(super) fn too_many_waiting() -> Self {
         let detail = "as many requests wait for a change as may; ask without waiting, or try again later";
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiting", "Too many requests wait", detail);
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::TooManyWaiting, detail);
         problem.0.headers.push((header::RETRY_AFTER, "5"));
         problem
     }
@@ -266,7 +275,7 @@ impl Problem {
     /// Answers that others still read take all the memory there is for them.
     pub(super) fn busy() -> Self {
         let detail = "too many large answers are still being read; try again, or ask for smaller pages with `limit`";
-        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has its hands full", detail);
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Busy, detail);
         problem.0.headers.push((header::RETRY_AFTER, "1"));
         problem
     }
@@ -274,7 +283,7 @@ impl Problem {
     /// As many read the journal as may.
     pub(super) fn journal_busy() -> Self {
         let detail = "as many requests read the journal as may at once; try again";
-        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has its hands full", detail);
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Busy, detail);
         problem.0.headers.push((header::RETRY_AFTER, "1"));
         problem
     }
@@ -284,7 +293,7 @@ impl Problem {
         let detail = format!(
             "the journal tells what has happened since {begins}; --history-age and --history-events say how much is kept"
         );
-        Self::new(StatusCode::GONE, "beyond-history", "The journal does not reach back that far", detail)
+        Self::new(StatusCode::GONE, Kind::BeyondHistory, detail)
     }
 
     /// The engine answered a command with what belongs to another.
@@ -294,52 +303,34 @@ impl Problem {
 
     /// This server cannot do what it should.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server is at fault", detail)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, detail)
     }
 
     /// What the registry's rules say.
     pub(super) fn refused(refusal: &Refusal) -> Self {
-        let (status, kind, title, advice) = match refusal {
-            Refusal::NameTaken { .. } => (
-                StatusCode::CONFLICT,
-                "name-taken",
-                "The name is taken",
-                "choose another service, id, tag or port name",
-            ),
-            Refusal::NameTooLong(_) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-name", "DNS cannot carry the name", "choose shorter names")
+        let (status, kind, advice) = match refusal {
+            Refusal::NameTaken { .. } => {
+                (StatusCode::CONFLICT, Kind::NameTaken, "choose another service, id, tag or port name")
             }
+            Refusal::NameTooLong(_) => (StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidName, "choose shorter names"),
             Refusal::NoInstance => (
                 StatusCode::NOT_FOUND,
-                "no-instance",
-                "There is no such instance",
+                Kind::NoInstance,
                 "nobody is registered under this id: GET /v1/services/{service} lists who is",
             ),
-            Refusal::LeaseGone(_) => {
-                (StatusCode::CONFLICT, "lease-gone", "The lease is not alive", "grant another and register on that")
+            Refusal::LeaseGone(_) => (StatusCode::CONFLICT, Kind::LeaseGone, "grant another and register on that"),
+            Refusal::LeaseNotShared(_) => {
+                (StatusCode::CONFLICT, Kind::LeaseNotShared, "grant one at /v1/leases and register both on that")
             }
-            Refusal::LeaseNotShared(_) => (
-                StatusCode::CONFLICT,
-                "lease-not-shared",
-                "The lease is another instance's own",
-                "grant one at /v1/leases and register both on that",
-            ),
-            Refusal::Precondition { .. } => (
-                StatusCode::PRECONDITION_FAILED,
-                "precondition-failed",
-                "The precondition does not hold",
-                "read the instance and decide anew",
-            ),
-            Refusal::StaleGeneration { .. } => (
-                StatusCode::CONFLICT,
-                "stale-generation",
-                "A newer generation is registered",
-                "only a newer start of the instance may replace it",
-            ),
+            Refusal::Precondition { .. } => {
+                (StatusCode::PRECONDITION_FAILED, Kind::PreconditionFailed, "read the instance and decide anew")
+            }
+            Refusal::StaleGeneration { .. } => {
+                (StatusCode::CONFLICT, Kind::StaleGeneration, "only a newer start of the instance may replace it")
+            }
             Refusal::Superseded { .. } => (
                 StatusCode::CONFLICT,
-                "superseded",
-                "Another instance has taken its place",
+                Kind::Superseded,
                 "register another address or port, a `generation` above the one before, or `shared_address` if both listen there",
             ),
             Refusal::NoOwnLease(shared) => return Self::no_own_lease(*shared),
@@ -348,22 +339,17 @@ impl Problem {
             }
             Refusal::ServiceFull(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
-                "service-full",
-                "The service is full",
+                Kind::ServiceFull,
                 "deregister what is gone, or raise --max-instances-per-service",
             ),
             Refusal::RegistryFull(_) | Refusal::LeasesFull(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
-                "registry-full",
-                "The registry is full",
+                Kind::RegistryFull,
                 "deregister what is gone, or revoke leases that nobody is on",
             ),
-            Refusal::SettingsFull(_) => (
-                StatusCode::INSUFFICIENT_STORAGE,
-                "registry-full",
-                "The registry is full",
-                "delete the settings of services that are gone",
-            ),
+            Refusal::SettingsFull(_) => {
+                (StatusCode::INSUFFICIENT_STORAGE, Kind::RegistryFull, "delete the settings of services that are gone")
+            }
         };
         // Titles say what these two are already.
         let detail = match refusal {
@@ -371,7 +357,7 @@ impl Problem {
             Refusal::LeaseGone(id) => format!("{id} has lapsed, was revoked or never granted; {advice}"),
             _ => format!("{refusal}; {advice}"),
         };
-        Self::new(status, kind, title, detail)
+        Self::new(status, kind, detail)
     }
 }
 
@@ -396,8 +382,8 @@ impl From<ReadError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = Document {
-            r#type: format!("urn:rollcall:{}", self.0.kind),
-            title: self.0.title,
+            r#type: self.0.kind.urn(),
+            title: self.0.kind.title(),
             status: self.0.status.as_u16(),
             detail: &self.0.detail,
             pointer: self.0.pointer.as_deref(),

@@ -2,48 +2,110 @@
 
 use std::net::IpAddr;
 
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::check::CheckBody;
 use super::extract::{Object, UniqueMap, escape_key};
+use super::form::{self, exclusive};
 use super::problem::Problem;
 use super::values::{lease_ttl, meta, port, rank, span_or_never, tags, ttl};
 use crate::model::{Addresses, CheckSpec, Health, INSTANCE_LIMITS, Label, LeaseId, Registration, Transport};
 use crate::registry::LeaseWish;
 
-/// The body of a registration. Numbers are read wide, so that one out of range is told from one of another type.
-#[derive(Debug, Deserialize)]
+// Numbers are read wide, so that one out of range is told from one of another type.
+/// What an instance says of itself. A field that is null is as one that is left out.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(
+    rename = "Registration",
+    transform = port_is_needed,
+    transform = exclusive(&[["address", "addresses"], ["lease", "lease_ttl"]])
+)]
 pub(super) struct RegistrationBody {
+    /// Where it listens; the caller's own address when this and `addresses` are left out.
+    #[schemars(with = "Option<form::ListenAddress>")]
     address: Option<String>,
+    /// Where it listens, in place of `address`: one of each family.
+    #[schemars(with = "Option<form::Addresses>")]
     addresses: Option<Vec<String>>,
+    /// Its port.
+    #[schemars(with = "Option<form::Port>")]
     port: Option<i64>,
+    /// What it speaks there; `tcp` when left out.
+    #[schemars(with = "Option<form::Protocol>")]
     protocol: Option<String>,
+    #[schemars(with = "Option<form::NamedPorts>")]
     ports: Option<UniqueMap<i64>>,
+    /// Lower is asked first (RFC 2782); 0 when left out.
+    #[schemars(with = "Option<form::Rank>")]
     priority: Option<i64>,
+    /// Its share among those of one priority (RFC 2782); 1 when left out.
+    #[schemars(with = "Option<form::Rank>")]
     weight: Option<i64>,
+    #[schemars(with = "Option<form::Tags>")]
     tags: Option<Vec<String>>,
+    #[schemars(with = "Option<form::Meta>")]
     meta: Option<UniqueMap<String>>,
+    /// How long its records may be cached, in place of what holds for the service or the server.
+    #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<String>,
+    /// Whether it has HTTPS records (RFC 9460), with the protocols of `meta.alpn`.
     https: Option<bool>,
+    /// Grants a lease of its own, which ends with it.
+    #[schemars(with = "Option<form::LeaseTtl>")]
     lease_ttl: Option<String>,
+    /// A lease that it is on, as others may be, in place of `lease_ttl`.
+    #[schemars(with = "Option<form::LeaseId>")]
     lease: Option<String>,
+    /// How it is tested. Names of checks differ.
+    #[schemars(length(max = INSTANCE_LIMITS.checks))]
     checks: Option<Vec<Object<CheckBody>>>,
+    /// `passing` for one that its deployer has tested already; `unknown` when left out.
+    #[schemars(with = "Option<form::InitialHealth>")]
     initial_health: Option<String>,
+    /// How long it may be critical before it is deregistered; `never` when left out.
+    #[schemars(with = "Option<form::SpanOrNever>")]
     evict_after: Option<String>,
+    /// Grows with each start of the same instance: an older one does not replace a newer.
+    #[schemars(range(max = u64::MAX))]
     generation: Option<u64>,
+    /// Whether others listen at the same address and port as well.
     shared_address: Option<bool>,
 }
 
-/// The body of a change to a registered instance. What is left out stays; tags and metadata are replaced whole.
-#[derive(Debug, Deserialize)]
+/// What is to change of a registered instance. What is left out or null stays; tags and metadata are replaced whole.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Amendment", transform = expiry_needs_a_state)]
 pub(super) struct AmendmentBody {
+    #[schemars(with = "Option<form::InstanceState>")]
     pub(super) state: Option<String>,
+    /// After how long a state of `draining` or `maintenance` ends by itself, and the instance is up again.
+    #[schemars(with = "Option<form::SpanOrNever>")]
     pub(super) expires: Option<String>,
+    /// Its share among those of one priority (RFC 2782).
+    #[schemars(with = "Option<form::Rank>")]
     pub(super) weight: Option<i64>,
+    #[schemars(with = "Option<form::Tags>")]
     pub(super) tags: Option<Vec<String>>,
+    #[schemars(with = "Option<form::Meta>")]
     pub(super) meta: Option<UniqueMap<String>>,
+}
+
+/// `port` may be missing in a body only so that it can be missed in words of our own, and in a batch.
+fn port_is_needed(schema: &mut Schema) {
+    schema.insert("required".into(), json!(["port"]));
+    if let Some(port) = schema.pointer_mut("/properties/port") {
+        *port = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX, "description": "Its port."});
+    }
+}
+
+fn expiry_needs_a_state(schema: &mut Schema) {
+    schema.insert("if".into(), json!({"required": ["expires"], "properties": {"expires": {"type": "string"}}}));
+    let timed = json!({"enum": ["draining", "maintenance"]});
+    schema.insert("then".into(), json!({"required": ["state"], "properties": {"state": timed}}));
 }
 
 fn addresses(one: Option<&str>, list: Option<&[String]>, peer: IpAddr) -> Result<Addresses, Problem> {

@@ -7,10 +7,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::extract::{Params, Path, no_body, service_name};
+use super::form::{self, forms};
 use super::paging::Page;
 use super::problem::Problem;
 use super::shape::InstanceShape;
@@ -20,26 +21,57 @@ use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
 use crate::registry::{Actor, Command, Outcome, Scope, Service};
 use crate::view::Interest;
 
-/// A page of a list; what it lists stands under its own name.
-#[derive(Serialize)]
-struct ListShape<'a, T> {
+forms! {
+    /// Which instances to list.
+    HealthFilter inline |_| form::words(&["any", "passing"]);
+}
+
+/// A page of a list, all of one revision.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InstanceList")]
+pub(super) struct InstancesShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instances: Option<&'a [T]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    services: Option<&'a [T]>,
+    instances: Vec<InstanceShape<'a>>,
+    /// The `cursor` of the next page; null on the last.
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A page of a list, all of one revision.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServiceList")]
+pub(super) struct ServicesShape<'a> {
+    #[schemars(with = "form::StoreId")]
+    store: StoreId,
+    #[schemars(with = "form::Revision")]
+    revision: Revision,
+    services: Vec<ServiceShape<'a>>,
+    /// The `cursor` of the next page; null on the last.
+    next: Option<String>,
+}
+
+/// A service that has instances.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Service")]
 struct ServiceShape<'a> {
+    #[schemars(with = "form::ServiceName")]
     name: &'a ServiceName,
+    /// How many are registered.
     instances: usize,
+    /// How many of them are in answers.
     answered: usize,
 }
 
-fn listed<T: Serialize>(page: &Page, list: &ListShape<'_, T>) -> Response {
+/// How many left.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Deregistered")]
+pub(super) struct DeregisteredShape {
+    deregistered: usize,
+}
+
+fn listed(page: &Page, list: &impl Serialize) -> Response {
     let mut response = Json(list).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(page.view.revision()));
     response
@@ -71,12 +103,12 @@ pub(super) async fn list(
     let more = found.len() > page.limit;
     found.truncate(page.limit);
     let next = found.last().filter(|_| more).map(|last| page.next(last.name().as_str(), &context.pins));
-    let services: Vec<ServiceShape<'_>> = found
+    let services = found
         .iter()
         .map(|s| ServiceShape { name: s.name(), instances: s.instances().len(), answered: s.answered() })
         .collect();
     let (store, revision) = (context.store.id(), page.view.revision());
-    Ok(listed(&page, &ListShape { store, revision, services: Some(&services), instances: None, next }))
+    Ok(listed(&page, &ServicesShape { store, revision, services, next }))
 }
 
 /// `GET /v1/services/{service}`
@@ -108,10 +140,9 @@ pub(super) async fn instances(
     let more = found.len() > page.limit;
     found.truncate(page.limit);
     let next = found.last().filter(|_| more).map(|last| page.next(last.id.as_str(), &context.pins));
-    let instances: Vec<InstanceShape<'_>> =
-        found.iter().map(|instance| InstanceShape::new(instance, &context)).collect();
+    let instances = found.iter().map(|instance| InstanceShape::new(instance, &context)).collect();
     let (store, revision) = (context.store.id(), page.view.revision());
-    Ok(listed(&page, &ListShape { store, revision, instances: Some(&instances), services: None, next }))
+    Ok(listed(&page, &InstancesShape { store, revision, instances, next }))
 }
 
 async fn deregister_all(context: &Context, actor: Actor, scope: Scope) -> Result<Response, Problem> {
@@ -119,7 +150,7 @@ async fn deregister_all(context: &Context, actor: Actor, scope: Scope) -> Result
     let Outcome::Deregistered(count) = committed.outcome else {
         return Err(Problem::another_outcome());
     };
-    let mut response = Json(json!({ "deregistered": count })).into_response();
+    let mut response = Json(DeregisteredShape { deregistered: count }).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(committed.revision));
     Ok(response)
 }

@@ -7,25 +7,32 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::extract::{json, new_service_name, no_body, service_name};
 use super::problem::Problem;
 use super::values::ttl;
-use super::{BODY_OCTETS_MAX, Context, guard};
+use super::{BODY_OCTETS_MAX, Context, form, guard};
 use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl};
 use crate::registry::{Actor, Command, Outcome};
 
-/// What is to hold. What is left out or null is as the server has it.
-#[derive(Debug, Deserialize)]
+/// What is to hold for a service. What is left out or null is as the server has it.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SettingsBody {
+#[schemars(rename = "NewServiceSettings")]
+pub(super) struct SettingsBody {
+    #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SettingsShape<'a> {
+/// What holds for a service. What is null is as the server has it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServiceSettings")]
+pub(super) struct SettingsShape<'a> {
+    #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
+    #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<Duration>,
 }
 

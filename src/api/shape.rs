@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::Context;
+use super::{Context, form};
 use crate::model::{
     CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
 };
@@ -26,12 +27,17 @@ fn or_never<S: Serializer>(value: &Option<crate::model::Duration>, serializer: S
 }
 
 /// A lease.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Lease")]
 pub(super) struct LeaseShape {
+    #[schemars(with = "form::LeaseId")]
     id: crate::model::LeaseId,
+    /// How long it lives after it is granted or renewed.
+    #[schemars(with = "form::Span")]
     ttl: crate::model::Duration,
-    /// Unknown only for a lease that has lapsed since the list was made.
+    /// When it ends unless it is renewed. Missing only when it has lapsed since the list was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::Time")]
     expires_at: Option<Timestamp>,
 }
 
@@ -65,33 +71,56 @@ impl Serialize for HeadersShape<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct HttpShape<'a> {
+    #[schemars(with = "form::RequestPath")]
     path: &'a str,
+    /// Whom it asks, when that is not the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     url: Option<String>,
+    #[schemars(with = "form::ProbeMethod")]
     method: &'a str,
+    #[schemars(with = "form::ProbeHeaders")]
     headers: HeadersShape<'a>,
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "form::Statuses")]
     expect_status: &'a crate::model::StatusRanges,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::ExpectedText")]
     expect_body: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+/// A check, and what it thinks of its instance. What its type does not have is not there.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Check")]
 struct CheckShape<'a> {
+    #[schemars(with = "form::DnsLabel")]
     name: &'a Label,
+    /// `tcp` or `http`; later versions may have others.
     r#type: &'a str,
+    #[schemars(with = "form::Interval")]
     interval: crate::model::Duration,
+    #[schemars(with = "form::Timeout")]
     timeout: crate::model::Duration,
+    /// How many successes in a row turn critical into passing.
+    #[schemars(with = "form::Threshold")]
     rise: u8,
+    /// How many failures in a row turn passing into critical.
+    #[schemars(with = "form::Threshold")]
     fall: u8,
+    /// The port that is probed, when it is not the instance's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::Port")]
     port: Option<u16>,
     #[serde(flatten)]
     http: Option<HttpShape<'a>>,
+    #[schemars(with = "form::Health")]
     health: Health,
+    /// Since when the opinion stands.
+    #[schemars(with = "form::Time")]
     since: Timestamp,
+    /// Why the last probe failed, when the opinion is critical.
     last_error: Option<&'a str>,
 }
 
@@ -124,36 +153,72 @@ impl<'a> CheckShape<'a> {
     }
 }
 
-/// One instance.
-#[derive(Serialize)]
+/// One running copy of a service: what it said of itself, and what is known of it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Instance")]
 pub(super) struct InstanceShape<'a> {
+    #[schemars(with = "form::ServiceName")]
     service: &'a crate::model::ServiceName,
+    /// Its name within the service.
+    #[schemars(with = "form::DnsLabel")]
     id: &'a Label,
+    /// Its name in DNS, with the final dot.
     dns_name: String,
+    #[schemars(with = "form::Addresses")]
     addresses: Vec<IpAddr>,
+    #[schemars(with = "form::Port")]
     port: u16,
+    #[schemars(with = "form::Protocol")]
     protocol: Transport,
+    #[schemars(with = "form::NamedPorts")]
     ports: PortsShape<'a>,
+    /// Lower is asked first (RFC 2782).
+    #[schemars(with = "form::Rank")]
     priority: u16,
+    /// Its share among those of one priority (RFC 2782).
+    #[schemars(with = "form::Rank")]
     weight: u16,
+    #[schemars(with = "form::Tags")]
     tags: &'a [Label],
+    #[schemars(with = "form::Meta")]
     meta: MetaShape<'a>,
+    /// How long its records may be cached; null when that is as for the service or the server.
+    #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<crate::model::Duration>,
+    /// Whether it has HTTPS records (RFC 9460).
     https: bool,
+    #[schemars(with = "form::InitialHealth")]
     initial_health: Health,
+    /// How long it may be critical before it is deregistered.
     #[serde(serialize_with = "or_never")]
+    #[schemars(with = "form::SpanOrNever")]
     evict_after: Option<crate::model::Duration>,
+    /// Grows with each start of the same instance, if it says so.
     generation: Option<u64>,
+    /// Whether others may listen at the same address and port.
     shared_address: bool,
+    #[schemars(with = "form::InstanceState")]
     state: State,
+    /// When the state ends by itself, and the instance is up again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::Time")]
     state_expires_at: Option<Timestamp>,
+    /// The opinion of all checks: critical beats unknown beats passing; passing without checks.
+    #[schemars(with = "form::Health")]
     health: Health,
+    /// Whether it is in answers of DNS.
     answered: bool,
+    /// Why it is not.
     withheld_because: Option<String>,
+    #[schemars(with = "form::Time")]
     registered_at: Timestamp,
+    /// When its health last turned.
+    #[schemars(with = "form::Time")]
     health_since: Timestamp,
+    /// Its own last change.
+    #[schemars(with = "form::Revision")]
     revision: crate::model::Revision,
+    /// The lease that it is on.
     lease: Option<LeaseShape>,
     checks: Vec<CheckShape<'a>>,
 }
@@ -199,10 +264,13 @@ impl<'a> InstanceShape<'a> {
 }
 
 /// An instance that drains.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DrainingInstance")]
 pub(super) struct DrainedShape<'a> {
     #[serde(flatten)]
     instance: InstanceShape<'a>,
+    /// When no cache has it any more.
+    #[schemars(with = "form::Time")]
     safe_to_stop_at: Timestamp,
 }
 

@@ -6,10 +6,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::extract::{Params, Path, instance_id, optional_json, precondition, service_name};
+use super::form::{self, forms};
 use super::problem::Problem;
 use super::shape::{DrainedShape, respond};
 use super::values::expiry;
@@ -20,6 +22,11 @@ use crate::zone::Until;
 
 /// The longest that a registration may wait.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+forms! {
+    /// How long to wait.
+    AnsweredWait inline |_| form::duration("answered-wait", "10s", format_args!("at most {WAIT_MAX}"));
+}
 
 /// For how long a registration is to wait until it is answered.
 pub(super) fn to_be_answered(mut params: Params) -> Result<Option<Duration>, Problem> {
@@ -53,9 +60,13 @@ impl Context {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// How to drain.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DrainBody {
+#[schemars(rename = "DrainRequest")]
+pub(super) struct DrainBody {
+    /// After how long the drain ends by itself, and the instance is up again; `never` when left out.
+    #[schemars(with = "Option<form::SpanOrNever>")]
     expires: Option<String>,
 }
 

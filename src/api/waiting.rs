@@ -10,8 +10,10 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
+use schemars::json_schema;
 
 use super::extract::Params;
+use super::form::{self, forms};
 use super::paging::Page;
 use super::problem::Problem;
 use super::{Closing, Context, Peer, Settings};
@@ -26,7 +28,17 @@ fn share_of(connections: usize) -> usize {
 }
 
 /// The longest wait of a long poll.
-const WAIT_MAX: Duration = Duration::from_secs(600);
+const WAIT_MAX: crate::model::Duration = crate::model::Duration::from_secs(600);
+
+forms! {
+    /// A revision, or the id of an event: store, hyphen, revision.
+    PositionForm inline |_| json_schema!({
+        "type": "string", "format": "position", "pattern": "^(.+-)?[0-9]{1,19}$", "examples": ["17"],
+    });
+
+    /// How long to wait.
+    PollWait inline |_| form::duration("poll-wait", "30s", format_args!("at most {WAIT_MAX}"));
+}
 
 #[derive(Debug)]
 struct Table {
@@ -169,9 +181,9 @@ impl LongPoll {
     pub(super) fn take(params: &mut Params) -> Result<Self, Problem> {
         let after = Position::take(params)?;
         let read = |text: String| {
-            let wait = text.parse::<crate::model::Duration>().ok().map(crate::model::Duration::std);
-            let advice = "`wait` is a duration of at most 10m, such as 30s";
-            wait.filter(|wait| *wait <= WAIT_MAX).ok_or_else(|| Problem::invalid_parameter(advice))
+            let wait = text.parse::<crate::model::Duration>().ok().filter(|wait| *wait <= WAIT_MAX);
+            let advice = format!("`wait` is a duration of at most {WAIT_MAX}, such as 30s");
+            wait.map(crate::model::Duration::std).ok_or_else(|| Problem::invalid_parameter(advice))
         };
         let wait = params.take("wait")?.map(read).transpose()?.unwrap_or_default();
         Ok(Self { after, wait })

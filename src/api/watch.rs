@@ -17,10 +17,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use hyper::body::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+use serde_json::json;
 
 use super::Context;
 use super::extract::{Params, service_name};
+use super::form::{self, forms};
 use super::problem::Problem;
 use super::shape::InstanceShape;
 use super::waiting::{Caller, Place, Position};
@@ -33,38 +36,90 @@ const SNAPSHOT_INSTANCES: usize = 500;
 /// The longest silence. A comment breaks it, so that either side notices when the other is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-#[derive(Serialize)]
+forms! {
+    /// The id of an event.
+    LastEventId inline |_| json_schema!({ "type": "string", "examples": ["m61c9ab1de0e04a3d-17"] });
+
+    /// One event of the stream.
+    WatchEvent named |generator| {
+        let mut of_kind = |name: &str, has_id: bool, data: fn(&mut SchemaGenerator) -> Schema| {
+            let mut event = json!({
+                "title": format!("{}{}Message", name[..1].to_uppercase(), &name[1..]),
+                "type": "object",
+                "properties": {
+                    "event": { "type": "string", "const": name },
+                    "data": { "type": "string", "contentMediaType": "application/json", "contentSchema": data(generator) },
+                },
+                "required": ["event", "data"],
+            });
+            if has_id {
+                event["properties"]["id"] = json!({ "type": "string", "pattern": "^.+-[0-9]+$" });
+            }
+            event
+        };
+        json_schema!({ "oneOf": [
+            of_kind("change", true, |generator| generator.subschema_for::<ChangesShape<'_>>()),
+            of_kind("reset", false, |generator| generator.subschema_for::<ResetShape<'_>>()),
+            of_kind("snapshot", true, |generator| generator.subschema_for::<SnapshotShape<'_>>()),
+            of_kind("lagged", false, |generator| generator.subschema_for::<LaggedShape>()),
+        ] })
+    };
+}
+
+/// What became of an instance.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Change")]
 struct ChangeShape<'a> {
+    /// `registered`, `replaced`, `amended`, `health`, `lifted`, `deregistered`, `expired`, `revoked`, `superseded`,
+    /// `evicted`; later versions may have others.
     kind: &'static str,
+    #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
+    #[schemars(with = "form::DnsLabel")]
     id: &'a Label,
     /// As it is now; none when it is gone.
     instance: Option<InstanceShape<'a>>,
 }
 
-#[derive(Serialize)]
-struct ChangesShape<'a> {
+/// The data of a `change`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangeEvent")]
+pub(super) struct ChangesShape<'a> {
+    #[schemars(with = "form::Revision")]
     revision: Revision,
     changes: Vec<ChangeShape<'a>>,
 }
 
-#[derive(Serialize)]
-struct ResetShape<'a> {
+/// The data of a `reset`: forget everything, a snapshot follows.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResetEvent")]
+pub(super) struct ResetShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: &'a StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
 }
 
-#[derive(Serialize)]
-struct SnapshotShape<'a> {
+/// The data of a `snapshot`: instances of one revision.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SnapshotEvent")]
+pub(super) struct SnapshotShape<'a> {
+    #[schemars(with = "form::StoreId")]
     store: &'a StoreId,
+    #[schemars(with = "form::Revision")]
     revision: Revision,
+    #[schemars(length(max = SNAPSHOT_INSTANCES))]
     instances: Vec<InstanceShape<'a>>,
+    /// Whether that was all.
     last: bool,
 }
 
-#[derive(Serialize)]
-struct LaggedShape {
+/// The data of a `lagged`: the reader is too slow, and the stream ends.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LaggedEvent")]
+pub(super) struct LaggedShape {
     /// All up to here was sent.
+    #[schemars(with = "form::Revision")]
     revision: Revision,
 }
 

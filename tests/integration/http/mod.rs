@@ -6,6 +6,7 @@ mod connections;
 mod events;
 mod instances;
 mod leases;
+mod openapi;
 mod pages;
 mod polls;
 mod services;
