@@ -54,7 +54,7 @@ fn register(service: &ServiceName, id: &str, lease: LeaseWish) -> Command {
             addresses: Addresses::new([[10, 0, 0, 7].into()]).unwrap(),
             port: 8080,
             protocol: Transport::Tcp,
-            ports: Box::default(),
+            ports: Arc::default(),
             priority: 0,
             weight: 1,
             tags: ["primary".parse().unwrap(), "v1".parse().unwrap()].into(),

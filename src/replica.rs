@@ -3,7 +3,7 @@
 //! The only writer of the zone and of the view. It takes what is pending at once, so a burst of changes to one
 //! service makes its answers anew once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::model::{Instance, ServiceName, Timestamp};
+use crate::model::{Instance, InstanceId, ServiceName, Timestamp};
 use crate::registry::{Batch, Change, Registry};
 use crate::store::{Followed, Watch};
 use crate::view::{ViewReader, ViewWriter};
@@ -99,14 +99,12 @@ pub fn spawn(
                     view.reset(state.clone());
                     tracing::debug!(store.revision = state.revision().0, "starting over from a snapshot");
                 }
-                Followed::Batches(batches) => {
-                    for batch in &batches {
-                        log(batch, &state);
-                        for change in &batch.changes {
-                            metrics.changes.get_or_create(&CauseLabel { cause: cause(change) }).inc();
-                        }
-                        state.apply(batch);
+                Followed::Batches(batches, registry) => {
+                    log(&batches, &state);
+                    for change in batches.iter().flat_map(|batch| &batch.changes) {
+                        metrics.changes.get_or_create(&CauseLabel { cause: cause(change) }).inc();
                     }
+                    state = registry;
                     let touched: BTreeSet<&ServiceName> =
                         batches.iter().flat_map(|batch| &batch.changes).map(Change::service).collect();
                     for name in touched {
@@ -129,16 +127,31 @@ fn cause(change: &Change) -> &'static str {
     }
 }
 
-/// Tells people what changed.
-fn log(batch: &Arc<Batch>, before: &Registry) {
+/// Tells people what changed since a state.
+fn log<'b>(batches: &'b [Arc<Batch>], before: &'b Registry) {
     if !tracing::enabled!(target: "rollcall::changes", tracing::Level::INFO) {
         return;
     }
+    // What the batches have made of an instance so far.
+    let mut so_far: HashMap<(&ServiceName, &InstanceId), Option<&'b Arc<Instance>>, foldhash::fast::RandomState> =
+        HashMap::default();
+    for batch in batches {
+        log_batch(batch, |instance, after| {
+            let known = so_far.insert((&instance.service, &instance.id), after);
+            known.unwrap_or_else(|| before.instance(&instance.service, instance.id.as_str()))
+        });
+    }
+}
+
+/// Tells people of one batch; `follow` is told what becomes of an instance, and says what it was.
+fn log_batch<'b>(
+    batch: &'b Batch,
+    mut follow: impl FnMut(&'b Arc<Instance>, Option<&'b Arc<Instance>>) -> Option<&'b Arc<Instance>>,
+) {
     for change in batch.changes.iter().take(CHANGES_LOGGED) {
         match change {
             Change::Put { instance, cause } => {
-                let old = before.instance(&instance.service, instance.id.as_str());
-                let was = old.map_or("absent".to_owned(), |old| standing(old));
+                let was = follow(instance, Some(instance)).map_or("absent".to_owned(), |old| standing(old));
                 tracing::info!(
                     target: "rollcall::changes",
                     { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
@@ -147,13 +160,16 @@ fn log(batch: &Arc<Batch>, before: &Registry) {
                     standing(instance),
                 );
             }
-            Change::Gone { instance, cause } => tracing::info!(
-                target: "rollcall::changes",
-                { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
-                "{}: {} -> absent",
-                cause.as_str(),
-                standing(instance),
-            ),
+            Change::Gone { instance, cause } => {
+                follow(instance, None);
+                tracing::info!(
+                    target: "rollcall::changes",
+                    { service.name = %instance.service, instance.id = %instance.id, store.revision = batch.revision.0 },
+                    "{}: {} -> absent",
+                    cause.as_str(),
+                    standing(instance),
+                );
+            }
             Change::Configured { service, settings } => tracing::info!(
                 target: "rollcall::changes",
                 { service.name = %service, store.revision = batch.revision.0 },
@@ -165,6 +181,17 @@ fn log(batch: &Arc<Batch>, before: &Registry) {
                 { service.name = %service },
                 "the name is no longer remembered",
             ),
+        }
+    }
+    for change in batch.changes.iter().skip(CHANGES_LOGGED) {
+        match change {
+            Change::Put { instance, .. } => {
+                follow(instance, Some(instance));
+            }
+            Change::Gone { instance, .. } => {
+                follow(instance, None);
+            }
+            Change::Configured { .. } | Change::Forgotten { .. } => {}
         }
     }
     if let Some(more @ 1..) = batch.changes.len().checked_sub(CHANGES_LOGGED) {

@@ -1,6 +1,7 @@
 //! From the body of a registration to a registration: every field checked, every error pointing at its field.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
@@ -139,7 +140,7 @@ fn transport(text: Option<&str>) -> Result<Transport, Problem> {
     }
 }
 
-fn named_ports(ports: Option<UniqueMap<i64>>) -> Result<Box<[(Label, u16)]>, Problem> {
+fn named_ports(ports: Option<UniqueMap<i64>>) -> Result<Arc<[(Label, u16)]>, Problem> {
     let ports = ports.map(|ports| ports.0).unwrap_or_default();
     if ports.len() > INSTANCE_LIMITS.ports {
         return Err(Problem::invalid("/ports", format!("at most {} named ports", INSTANCE_LIMITS.ports)));
@@ -154,13 +155,17 @@ fn named_ports(ports: Option<UniqueMap<i64>>) -> Result<Box<[(Label, u16)]>, Pro
     named.sort();
     match named.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         Some(pair) => Err(Problem::invalid("/ports", format!("the port {} stands twice", pair[0].0))),
+        None if named.is_empty() => Ok(Arc::default()),
         None => Ok(named.into()),
     }
 }
 
-fn checks(bodies: Vec<Object<CheckBody>>) -> Result<Vec<CheckSpec>, Problem> {
+fn checks(bodies: Vec<Object<CheckBody>>) -> Result<Arc<[CheckSpec]>, Problem> {
     if bodies.len() > INSTANCE_LIMITS.checks {
         return Err(Problem::invalid("/checks", format!("at most {} checks", INSTANCE_LIMITS.checks)));
+    }
+    if bodies.is_empty() {
+        return Ok(Arc::default());
     }
     let mut checks: Vec<CheckSpec> = Vec::with_capacity(bodies.len());
     for (position, Object(body)) in bodies.into_iter().enumerate() {
@@ -171,7 +176,7 @@ fn checks(bodies: Vec<Object<CheckBody>>) -> Result<Vec<CheckSpec>, Problem> {
         }
         checks.push(check);
     }
-    Ok(checks)
+    Ok(checks.into())
 }
 
 impl RegistrationBody {
@@ -212,7 +217,7 @@ impl RegistrationBody {
             meta: self.meta.map(meta).transpose()?.unwrap_or_default(),
             ttl: self.ttl.map(|text| ttl(&text, "/ttl")).transpose()?,
             https: self.https.unwrap_or(false),
-            checks: checks(self.checks.unwrap_or_default())?.into(),
+            checks: checks(self.checks.unwrap_or_default())?,
             initial_health,
             evict_after: evict_after.flatten(),
             generation: self.generation,

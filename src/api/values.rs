@@ -1,5 +1,7 @@
 //! Single values of bodies, from text and numbers; every error points at its field.
 
+use std::sync::Arc;
+
 use super::extract::{UniqueMap, escape_key};
 use super::problem::Problem;
 use crate::model::{Duration, INSTANCE_LIMITS, Label, Lease, Meta, State, Ttl};
@@ -35,7 +37,7 @@ pub(super) fn lease_ttl(text: &str, pointer: &str) -> Result<Duration, Problem> 
 }
 
 /// Tags, sorted and distinct.
-pub(super) fn tags(texts: Vec<String>) -> Result<Box<[Label]>, Problem> {
+pub(super) fn tags(texts: Vec<String>) -> Result<Arc<[Label]>, Problem> {
     if texts.len() > INSTANCE_LIMITS.tags {
         return Err(Problem::invalid("/tags", format!("at most {} tags", INSTANCE_LIMITS.tags)));
     }
@@ -45,7 +47,8 @@ pub(super) fn tags(texts: Vec<String>) -> Result<Box<[Label]>, Problem> {
     let mut tags = texts.iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
     tags.sort();
     tags.dedup();
-    Ok(tags.into())
+    // Nothing is in memory once for all who have it.
+    Ok(if tags.is_empty() { Arc::default() } else { tags.into() })
 }
 
 /// Metadata that TXT records can carry.

@@ -114,7 +114,7 @@ impl Checker {
     fn follow(&mut self, followed: Followed, now: Instant) {
         match followed {
             Followed::Reset(registry) => self.start_over(&registry, now),
-            Followed::Batches(batches) => {
+            Followed::Batches(batches, _) => {
                 for change in batches.iter().flat_map(|batch| &batch.changes) {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),

@@ -145,7 +145,7 @@ impl Rig {
             while !holds(&self.registry) {
                 match self.watch.next().await.unwrap() {
                     Followed::Reset(registry) => self.registry = registry,
-                    Followed::Batches(batches) => batches.iter().for_each(|batch| self.registry.apply(batch)),
+                    Followed::Batches(batches, _) => batches.iter().for_each(|batch| self.registry.apply(batch)),
                 }
             }
         };

@@ -99,8 +99,10 @@ impl Transport {
 }
 
 /// Key and value pairs that travel in TXT records (RFC 6763 §6), sorted by key.
+///
+/// They are kept as the record has them, `key=value` behind an octet with the length, because a registry has millions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Meta(Box<[(Box<str>, Box<str>)]>);
+pub struct Meta(Arc<[u8]>);
 
 /// What is wrong with a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,11 +119,10 @@ impl Meta {
     /// # Errors
     /// The first pair that RFC 6763 §6.4 or the limits refuse.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, MetaError> {
-        let mut pairs: Vec<(Box<str>, Box<str>)> =
-            pairs.into_iter().map(|(key, value)| (key.into_boxed_str(), value.into_boxed_str())).collect();
+        let mut pairs: Vec<(String, String)> = pairs.into_iter().collect();
         pairs.sort();
         let fault = |key: &str, detail| Err(MetaError { key: Some(key.to_owned()), detail });
-        let mut octets = 0;
+        let (mut octets, mut strings) = (0, Vec::new());
         for (position, (key, value)) in pairs.iter().enumerate() {
             if key.is_empty() {
                 return fault(key, "a key is not empty (RFC 6763 §6.4)");
@@ -140,8 +141,12 @@ impl Meta {
             if octets > INSTANCE_LIMITS.meta_octets {
                 return Err(MetaError { key: None, detail: "all metadata is at most 4,096 octets" });
             }
+            strings.push((key.len() + 1 + value.len()) as u8);
+            strings.extend_from_slice(key.as_bytes());
+            strings.push(b'=');
+            strings.extend_from_slice(value.as_bytes());
         }
-        Ok(Self(pairs.into()))
+        Ok(if strings.is_empty() { Self::default() } else { Self(strings.into()) })
     }
 
     /// Whether there is none.
@@ -151,7 +156,13 @@ impl Meta {
 
     /// The pairs, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (length, following) = rest.split_first()?;
+            let (pair, following) = following.split_at_checked(usize::from(*length))?;
+            rest = following;
+            std::str::from_utf8(pair).ok()?.split_once('=')
+        })
     }
 }
 
@@ -184,13 +195,13 @@ pub struct Registration {
     /// What it speaks there.
     pub protocol: Transport,
     /// Further ports by name, sorted.
-    pub ports: Box<[(Label, u16)]>,
+    pub ports: Arc<[(Label, u16)]>,
     /// SRV priority: lower is asked first (RFC 2782).
     pub priority: u16,
     /// SRV weight within a priority (RFC 2782).
     pub weight: u16,
     /// Labels that select it, sorted, distinct.
-    pub tags: Box<[Label]>,
+    pub tags: Arc<[Label]>,
     /// Metadata.
     pub meta: Meta,
     /// Lifetime of its records in caches, when it asks for another than the server's.
@@ -210,6 +221,19 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// Has what is the same in another in memory once for both: copies of a service mostly say the same of themselves.
+    pub fn share_with(&mut self, other: &Self) {
+        fn share<T: PartialEq + ?Sized>(own: &mut Arc<T>, other: &Arc<T>) {
+            if **own == **other {
+                *own = other.clone();
+            }
+        }
+        share(&mut self.ports, &other.ports);
+        share(&mut self.tags, &other.tags);
+        share(&mut self.meta.0, &other.meta.0);
+        share(&mut self.checks, &other.checks);
+    }
+
     /// Whether health known for `other` says nothing of this: another place, or tested in another way.
     pub fn is_tested_like(&self, other: &Self) -> bool {
         self.addresses == other.addresses
@@ -409,7 +433,10 @@ mod tests {
     #[test]
     fn metadata_is_what_txt_records_can_carry() {
         let meta = |pairs: &[(&str, &str)]| Meta::new(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())));
-        assert!(meta(&[("version", "1.4.2"), ("empty", ""), ("umlaut", "ä")]).is_ok());
+        let pairs = [("empty", ""), ("equation", "a=b"), ("umlaut", "ä"), ("version", "1.4.2")];
+        let found = meta(&[pairs[3], pairs[1], pairs[0], pairs[2]]).unwrap();
+        assert!(found.iter().eq(pairs), "{found:?}");
+        assert!(meta(&[]).unwrap().is_empty());
         assert_eq!(meta(&[("", "x")]).unwrap_err().key.as_deref(), Some(""));
         for bad in [&[("a=b", "x")][..], &[("tab\t", "x")], &[("A", "1"), ("a", "2")]] {
             assert!(meta(bad).is_err(), "{bad:?}");

@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ecow::EcoString;
+
 /// Longest label in octets (RFC 1035 §2.3.4).
 const LABEL_OCTETS_MAX: usize = 63;
 /// Longest name in octets of wire form, with the root (RFC 1035 §2.3.4).
@@ -78,7 +80,7 @@ fn nearest_label(text: &str, octets_max: usize) -> Option<String> {
 
 /// One label of letters, digits and hyphens, lower case, 1 to 63 octets: an id, a tag, the name of a port or check.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label(Arc<str>);
+pub struct Label(EcoString);
 
 /// The name of an instance within its service.
 pub type InstanceId = Label;
@@ -136,7 +138,7 @@ impl std::borrow::Borrow<str> for Label {
 /// Ordered as names are in a zone, label by label from the right (RFC 4034 §6.1), so that a group and all below it
 /// stand together.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ServiceName(Arc<str>);
+pub struct ServiceName(EcoString);
 
 impl ServiceName {
     /// The name as text, `api.payments`.
@@ -198,7 +200,19 @@ impl FromStr for ServiceName {
 
 impl Ord for ServiceName {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.rsplit('.').cmp(other.0.rsplit('.'))
+        let (a, b) = (self.0.as_bytes(), other.0.as_bytes());
+        let common = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+        let (a_left, b_left) = (&a[..a.len() - common], &b[..b.len() - common]);
+        match (a_left.last(), b_left.last()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(b'.')) => return Ordering::Less,
+            (Some(b'.'), None) => return Ordering::Greater,
+            _ => {}
+        }
+        // Up to a dot in what they have in common their labels are the same; the next one to the left is not.
+        let end = a[a_left.len()..].iter().position(|octet| *octet == b'.').unwrap_or(common);
+        let start = |left: &[u8]| left.iter().rposition(|octet| *octet == b'.').map_or(0, |dot| dot + 1);
+        a[start(a_left)..a_left.len() + end].cmp(&b[start(b_left)..b_left.len() + end])
     }
 }
 
@@ -333,6 +347,18 @@ mod tests {
         assert_eq!(nearest("***"), None);
         let long = "x".repeat(500);
         assert_eq!(nearest(&long).map(|n| n.len()), Some(62));
+    }
+
+    #[test]
+    fn order_is_by_labels_from_the_right() {
+        let texts =
+            ["a", "b", "ab", "a-b", "web", "xweb", "a.b", "b.a", "a.a", "a-b.a", "x.a-b", "x.a.b", "a.x.b", "ba.b"];
+        let names = texts.map(|text| text.parse::<ServiceName>().unwrap());
+        for a in &names {
+            for b in &names {
+                assert_eq!(a.cmp(b), a.labels().rev().cmp(b.labels().rev()), "{a} and {b}");
+            }
+        }
     }
 
     #[test]

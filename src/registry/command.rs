@@ -130,7 +130,7 @@ pub struct Amendment {
     /// Its weight.
     pub weight: Option<u16>,
     /// Its tags, all of them, sorted and distinct.
-    pub tags: Option<Box<[Label]>>,
+    pub tags: Option<Arc<[Label]>>,
     /// Its metadata, all of it.
     pub meta: Option<Meta>,
 }

@@ -143,7 +143,7 @@ pub(super) fn check(
         check_reserved(limits, &rfc2782(service, protocol))?;
     }
     check_tags(registry, limits, service, id, &registration.tags)?;
-    for (port, _) in &registration.ports {
+    for (port, _) in registration.ports.iter() {
         let name = format!("_{port}._{}.{service}", protocol.as_str());
         if service_below(registry, port, service).is_some() {
             return Err(taken(name, format!("service {port}.{service}")));

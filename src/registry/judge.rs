@@ -91,15 +91,20 @@ impl Registry {
         conflict::check(self, limits, service, id, registration)?;
 
         let revision = self.next_revision();
+        let siblings = self.service(service);
+        let mut registration = registration.clone();
+        for sibling in siblings.iter().flat_map(|service| [service.instances().first(), service.instances().last()]) {
+            sibling.inspect(|sibling| registration.share_with(&sibling.registration));
+        }
         let mut instance = Instance {
-            service: service.clone(),
+            service: siblings.map_or(service, |known| known.name()).clone(),
             id: id.clone(),
-            registration: registration.clone(),
+            registration,
             amended_from: None,
             lease,
             state: State::Up,
             state_until: None,
-            checks: fresh_checks(registration, now),
+            checks: fresh_checks(&register.registration, now),
             health_since: now,
             registered_at: now,
             revision,
@@ -109,11 +114,11 @@ impl Registry {
             instance.state = before.state;
             instance.state_until = before.state_until;
             instance.registered_at = before.registered_at;
-            if before.registered_as() == registration {
+            if *before.registered_as() == register.registration {
                 instance.registration = before.registration.clone();
                 instance.amended_from = before.amended_from.clone();
             }
-            if registration.is_tested_like(&before.registration) {
+            if register.registration.is_tested_like(&before.registration) {
                 instance.checks = before.checks.clone();
                 instance.health_since = before.health_since;
                 instance.epoch = before.epoch;

@@ -153,7 +153,11 @@ impl Service {
                 self.answered -= usize::from(before.answered());
                 self.remember(before.registration.protocol, at);
             }
-            Err(position) => self.instances.insert(position, instance),
+            Err(position) => {
+                // The list is copied with every batch, so room for more would never be used.
+                self.instances.reserve_exact(1);
+                self.instances.insert(position, instance);
+            }
         }
         self.left[transport as usize] = None;
     }

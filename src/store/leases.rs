@@ -19,12 +19,69 @@ pub(super) enum LeaseEdit {
     End(LeaseId),
 }
 
+/// Who is on a lease. Most leases are one instance's own, for which a tree would be ten times what it holds.
+#[derive(Debug, Default)]
+enum Members {
+    #[default]
+    None,
+    One(Member),
+    Many(BTreeSet<Member>),
+}
+
+impl Members {
+    fn iter(&self) -> impl Iterator<Item = &Member> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(member) => (Some(member), None),
+            Self::Many(members) => (None, Some(members)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Adds a member; says whether it is new.
+    fn insert(&mut self, member: Member) -> bool {
+        match std::mem::take(self) {
+            Self::None => *self = Self::One(member),
+            Self::One(first) if first == member => {
+                *self = Self::One(first);
+                return false;
+            }
+            Self::One(first) => *self = Self::Many([first, member].into()),
+            Self::Many(mut members) => {
+                let is_new = members.insert(member);
+                *self = Self::Many(members);
+                return is_new;
+            }
+        }
+        true
+    }
+
+    /// Takes a member out; says whether it was there.
+    fn remove(&mut self, member: &Member) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(only) if only == member => {
+                *self = Self::None;
+                true
+            }
+            Self::One(_) => false,
+            Self::Many(members) => {
+                let was_there = members.remove(member);
+                if members.len() == 1 {
+                    *self = members.pop_first().map_or(Self::None, Self::One);
+                }
+                was_there
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     ttl: Duration,
     /// As of the grant or the last renewal. Made anew from two clocks at each look, it would differ from look to look.
     expires_at: Timestamp,
-    members: BTreeSet<Member>,
+    members: Members,
 }
 
 /// How to take one change back.
@@ -69,7 +126,7 @@ impl Leases {
 
     /// Grants a lease that does not exist.
     pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
-        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: BTreeSet::new() });
+        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: Members::None });
         self.deadlines.set(id, now.instant + ttl.std());
         self.undo.push(Undo::Forget(id));
     }
@@ -91,7 +148,7 @@ impl Leases {
 
     /// The instances on a lease.
     pub(super) fn members(&self, id: LeaseId) -> impl Iterator<Item = &Member> {
-        self.held.get(&id).into_iter().flat_map(|held| &held.members)
+        self.held.get(&id).into_iter().flat_map(|held| held.members.iter())
     }
 
     pub(super) fn end(&mut self, id: LeaseId) {
@@ -233,6 +290,12 @@ mod tests {
 
         leases.leave(a, member("i1"));
         leases.join(a, member("i2"));
+        leases.join(a, member("i3"));
+        leases.join(a, member("i4"));
+        leases.join(a, member("i3"));
+        leases.leave(a, member("i3"));
+        assert!(leases.members(a).map(|(_, id)| id.as_str()).eq(["i2", "i4"]));
+        leases.leave(a, member("i2"));
         leases.end(a);
         leases.grant(b, Duration::from_secs(5), now);
         leases.join(b, member("i1"));

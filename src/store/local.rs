@@ -161,7 +161,7 @@ impl Follower {
             }
             Some(batches) => {
                 self.position = Some(batches.last()?.revision);
-                Some(Followed::Batches(batches))
+                Some(Followed::Batches(batches, books.shown.clone()))
             }
         }
     }

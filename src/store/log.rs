@@ -10,8 +10,6 @@ use crate::registry::Batch;
 const BATCHES_KEPT: usize = 8192;
 /// Changes kept in all batches, because one batch may hold a whole service.
 const CHANGES_KEPT: usize = 65_536;
-/// Batches handed to a follower at once.
-const BATCHES_AT_ONCE: usize = 1024;
 
 /// A bounded tail of the history.
 #[derive(Debug)]
@@ -38,14 +36,14 @@ impl Log {
         }
     }
 
-    /// What came after a position; `None` when that is not known any more or not yet.
+    /// All that came after a position; `None` when that is not known any more or not yet.
     pub(super) fn after(&self, position: Revision) -> Option<Vec<Arc<Batch>>> {
         let head = self.batches.back().map_or(self.base, |batch| batch.revision);
         if position < self.base || position > head {
             return None;
         }
         let first = self.batches.partition_point(|batch| batch.revision <= position);
-        Some(self.batches.range(first..).take(BATCHES_AT_ONCE).cloned().collect())
+        Some(self.batches.range(first..).cloned().collect())
     }
 }
 

@@ -88,8 +88,9 @@ impl From<Refusal> for CommitError {
 pub enum Followed {
     /// The whole state at its own revision: start over from here.
     Reset(Registry),
-    /// What happened next, in order; never empty.
-    Batches(Vec<Arc<Batch>>),
+    /// What happened next, in order, never empty; and the state that it led to. Whoever shows that rather than a copy
+    /// of its own has nothing in memory twice.
+    Batches(Vec<Arc<Batch>>, Registry),
 }
 
 /// Follows the history of a store.

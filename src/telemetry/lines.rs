@@ -18,6 +18,8 @@ use prometheus_client::metrics::counter::Counter;
 const LINES_MAX: usize = 8192;
 /// Octets that wait at most, because one line may be long.
 const OCTETS_MAX: usize = 8 << 20;
+/// How long a line waits for others that are written along with it. To be woken for each costs more than to write it.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// A bounded queue of lines.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub(super) struct Lines {
     state: Mutex<State>,
     arrived: Condvar,
     written: Condvar,
+    /// Somebody waits until all is written.
+    hurry: Condvar,
     dropped: Counter,
 }
 
@@ -63,14 +67,14 @@ impl Lines {
     pub(super) fn write_waiting(&self, place: &mut dyn Write) -> u64 {
         let mut state = self.state.lock();
         self.arrived.wait_while(&mut state, |state| state.waiting.is_empty());
+        self.hurry.wait_for(&mut state, GATHER);
         let lines = std::mem::take(&mut state.waiting);
         let untold = std::mem::take(&mut state.untold);
         state.octets = 0;
         state.writing = true;
         drop(state);
-        for line in &lines {
-            let _ = place.write_all(line);
-        }
+        let octets: Vec<u8> = lines.into_iter().flatten().collect();
+        let _ = place.write_all(&octets);
         let _ = place.flush();
         self.state.lock().writing = false;
         self.written.notify_all();
@@ -80,6 +84,7 @@ impl Lines {
     /// Waits until every line is written, at most so long; returns whether it was.
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let mut state = self.state.lock();
+        self.hurry.notify_one();
         let unwritten = |state: &mut State| state.writing || !state.waiting.is_empty();
         !self.written.wait_while_for(&mut state, unwritten, patience).timed_out()
     }

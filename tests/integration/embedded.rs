@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall::model::{
@@ -35,10 +36,10 @@ fn register(service: &str, id: &str, lease: LeaseWish) -> Command {
             addresses: Addresses::new([[10, 0, 0, 1].into()]).unwrap(),
             port: 80,
             protocol: Transport::Tcp,
-            ports: Box::default(),
+            ports: Arc::default(),
             priority: 0,
             weight: 1,
-            tags: Box::default(),
+            tags: Arc::default(),
             meta: Meta::default(),
             ttl: None,
             https: false,
@@ -196,7 +197,7 @@ async fn a_follower_from_before_a_restart_misses_nothing() {
     let mut watch = store.watch(Some(second));
     let third = commit(&store, register("web", "i3", LeaseWish::None)).await;
     match watch.next().await.unwrap() {
-        Followed::Batches(batches) => assert_eq!(batches.last().unwrap().revision, third),
+        Followed::Batches(batches, _) => assert_eq!(batches.last().unwrap().revision, third),
         other => panic!("nothing was missed, so nothing is said twice: {other:?}"),
     }
 }

@@ -40,10 +40,10 @@ pub(crate) fn registration(last: u8) -> Registration {
         addresses: Addresses::new([[10, 0, 0, last].into()]).unwrap(),
         port: 80,
         protocol: Transport::Tcp,
-        ports: Box::default(),
+        ports: Arc::default(),
         priority: 0,
         weight: 1,
-        tags: Box::default(),
+        tags: Arc::default(),
         meta: Meta::default(),
         ttl: None,
         https: false,
@@ -111,18 +111,24 @@ pub(crate) async fn refusal(store: &dyn Store, command: Command) -> Refusal {
 pub(crate) struct Follower {
     watch: Box<dyn Watch>,
     pub(crate) registry: Registry,
+    /// Whether it began with a snapshot, and so with all there was.
+    is_whole: bool,
     pub(crate) causes: Vec<&'static str>,
+}
+
+fn all(registry: &Registry) -> impl Iterator<Item = &Arc<Instance>> {
+    registry.services_after(None).flat_map(|service| service.instances())
 }
 
 impl Follower {
     pub(crate) fn new(store: &dyn Store, after: Option<Revision>) -> Self {
-        Self { watch: store.watch(after), registry: Registry::default(), causes: Vec::new() }
+        Self { watch: store.watch(after), registry: Registry::default(), is_whole: false, causes: Vec::new() }
     }
 
     pub(crate) async fn step(&mut self) {
         match self.watch.next().await.expect("the store is open") {
-            Followed::Reset(snapshot) => self.registry = snapshot,
-            Followed::Batches(batches) => {
+            Followed::Reset(snapshot) => (self.registry, self.is_whole) = (snapshot, true),
+            Followed::Batches(batches, registry) => {
                 for batch in batches {
                     for change in &batch.changes {
                         self.causes.push(match change {
@@ -132,6 +138,10 @@ impl Follower {
                         });
                     }
                     self.registry.apply(&batch);
+                }
+                assert_eq!(registry.revision(), self.registry.revision(), "the state that the batches led to");
+                if self.is_whole {
+                    assert!(all(&registry).eq(all(&self.registry)), "the state that the batches led to");
                 }
             }
         }

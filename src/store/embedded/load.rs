@@ -129,6 +129,8 @@ fn read_instances(
     unknown: &mut Unknown,
 ) -> Result<Vec<Kept>, LoadError> {
     let mut services: Vec<Kept> = Vec::new();
+    // Of the service at hand.
+    let mut read: Vec<Arc<Instance>> = Vec::new();
     let mut progress = Progress::new(table.len()?);
     for entry in table.iter()? {
         let (key, octets) = entry?;
@@ -139,20 +141,27 @@ fn read_instances(
         };
         if services.last().is_none_or(|(name, ..)| name.as_str() != service) {
             if let Some((_, complete, _)) = services.last_mut() {
-                complete.shrink_to_fit();
+                // Copied to what it needs: shrunk in place, a million would leave as many gaps.
+                complete.extend(read.drain(..));
             }
             let name = service_name(service)?;
             let remains = remains.remove(&name).unwrap_or_default();
             services.push((name, Vec::new(), remains));
         }
-        let (name, instances, _) = services.last_mut().expect("its service was pushed");
-        let (instance, foreign) =
+        let (name, ..) = services.last().expect("its service was pushed");
+        let (mut instance, foreign) =
             record::read_instance(name, id, octets.value()).map_err(|error| at("instance", &key, error))?;
         if !foreign.is_empty() {
             unknown.instances.insert(key.to_owned(), foreign);
         }
-        instances.push(Arc::new(instance));
+        if let Some(sibling) = read.last() {
+            instance.registration.share_with(&sibling.registration);
+        }
+        read.push(Arc::new(instance));
         progress.step();
+    }
+    if let Some((_, complete, _)) = services.last_mut() {
+        complete.extend(read);
     }
     Ok(services)
 }

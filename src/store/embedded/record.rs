@@ -105,11 +105,16 @@ fn pairs(meta: &Meta) -> BTreeMap<String, String> {
     meta.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// A list of a registration. Nothing is in memory once for all who have it.
+fn list<T>(list: Vec<T>) -> Arc<[T]> {
+    if list.is_empty() { Arc::default() } else { list.into() }
+}
+
 /// Tags as the registry has them.
-fn sorted(mut tags: Vec<Label>) -> Box<[Label]> {
+fn sorted(mut tags: Vec<Label>) -> Arc<[Label]> {
     tags.sort();
     tags.dedup();
-    tags.into()
+    list(tags)
 }
 
 /// An instance; its service and id are the key. Times are milliseconds since 1970.
@@ -291,14 +296,14 @@ pub(super) fn read_instance(
         addresses: Addresses::new(form.addresses).map_err(malformed)?,
         port: form.port,
         protocol: form.protocol,
-        ports: form.ports.into_iter().collect(),
+        ports: list(form.ports.into_iter().collect()),
         priority: form.priority,
         weight: form.weight,
         tags: sorted(form.tags),
         meta: Meta::new(form.meta).map_err(|error| malformed(error.detail))?,
         ttl: form.ttl.map(Ttl::new).transpose().map_err(malformed)?,
         https: form.https,
-        checks: specs.into(),
+        checks: list(specs),
         initial_health: form.initial_health,
         evict_after: form.evict_after,
         generation: form.generation,

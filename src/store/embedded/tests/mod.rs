@@ -5,6 +5,7 @@ mod format;
 mod full;
 mod power;
 
+use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use self::disk::Disk;
@@ -88,10 +89,10 @@ fn registration(last: u8) -> Registration {
         addresses: Addresses::new([[10, 0, 0, last].into()]).unwrap(),
         port: 80,
         protocol: Transport::Tcp,
-        ports: Box::default(),
+        ports: Arc::default(),
         priority: 0,
         weight: 1,
-        tags: Box::default(),
+        tags: Arc::default(),
         meta: Meta::default(),
         ttl: None,
         https: false,
