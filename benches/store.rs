@@ -2,18 +2,22 @@
 //!
 //! Registrations that are acknowledged when they are on disk, from 64 callers at once, in interleaved rounds of the same
 //! run beside a store that keeps no events, and beside a floor: the same octets appended to a file by as many, one
-//! fdatasync for all that wait. Then a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number).
-//! The ratios are what to read; absolute times depend on the disk (`TMPDIR` chooses one).
+//! fdatasync for all that wait. Then how late the ends of leases are told, 10,000 within a second and 10,000 at once; and
+//! a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to read;
+//! absolute times depend on the disk (`TMPDIR` chooses one).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that fails says where and prints its figures")]
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, ServiceName, Transport};
 use rollcall::registry::{Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register};
-use rollcall::store::{Embedded, Keep, Memory, Settings, Store};
+use rollcall::store::snapshot::Reader;
+use rollcall::store::{Embedded, Followed, Keep, Memory, Settings, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -26,8 +30,12 @@ const RECORD_OCTETS: usize = 300;
 const FILLING_CALLERS: usize = 2048;
 const PER_SERVICE: usize = 10;
 const PER_LEASE: usize = 100;
+/// Leases that end together.
+const LAPSES: usize = 10_000;
 /// Names the directory that this program is to open, and nothing else.
 const REOPEN: &str = "ROLLCALL_BENCH_REOPEN";
+/// Names the snapshot that this program is to restore, and nothing else.
+const RESTORE: &str = "ROLLCALL_BENCH_RESTORE";
 
 fn settings() -> Settings {
     let limits = Limits {
@@ -46,12 +54,14 @@ fn settings() -> Settings {
 /// Two tags and two pairs of metadata, no checks.
 fn register(service: &ServiceName, id: &str, lease: LeaseWish) -> Command {
     let text = |text: &str| text.to_owned();
+    // Each at a place of its own: none is to supersede another.
+    let [_, b, c, d] = id[1..].parse::<u32>().unwrap().to_be_bytes();
     let meta = [(text("version"), text("1.4.2")), (text("region"), text("eu-central"))];
     Command::Register(Box::new(Register {
         service: service.clone(),
         id: IdChoice::Given(id.parse().unwrap()),
         registration: Registration {
-            addresses: Addresses::new([[10, 0, 0, 7].into()]).unwrap(),
+            addresses: Addresses::new([[10, b, c, d].into()]).unwrap(),
             port: 8080,
             protocol: Transport::Tcp,
             ports: Arc::default(),
@@ -171,6 +181,59 @@ async fn fill(store: &Arc<dyn Store>, instances: usize) {
     callers.join_all().await;
 }
 
+/// How long after their ends a follower hears of leases that end within a span of time, and when the last record came.
+async fn lapses(store: &Arc<dyn Store>, name: &str, over: Duration) {
+    const TTL: Duration = Duration::from_secs(4);
+    let ttl = rollcall::model::Duration::from_secs(TTL.as_secs());
+    let mut leases: Vec<LeaseId> = Vec::new();
+    for n in 0..LAPSES / 100 {
+        let of = |n: usize| {
+            let service = format!("{name}{}", n / PER_SERVICE).parse().unwrap();
+            store.commit(register(&service, &format!("i{n}"), LeaseWish::Own(ttl)))
+        };
+        for committed in join_all((n * 100..n * 100 + 100).map(of)).await {
+            let Outcome::Registered { instance, .. } = committed.unwrap().outcome else { panic!() };
+            leases.push(instance.lease.unwrap().id);
+        }
+        // None is to end before all are there.
+        store.renew(&leases).await.unwrap();
+    }
+    let mut watch = store.watch(None);
+    watch.next().await;
+    // Renewed one after the other, so that their ends are spread like this.
+    let began = Instant::now();
+    let mut ends = HashMap::new();
+    for (n, lease) in leases.iter().enumerate() {
+        let at = began + over.mul_f64(n as f64 / LAPSES as f64);
+        if at > Instant::now() {
+            tokio::time::sleep_until(at).await;
+        }
+        assert!(store.renew(&[*lease]).await.unwrap()[0].is_some());
+        ends.insert(*lease, Instant::now() + TTL);
+    }
+    let (mut late, mut gone) = (Vec::new(), 0);
+    while gone < LAPSES {
+        match watch.next().await.unwrap() {
+            Followed::Lapsed(lapsed) => {
+                let now = Instant::now();
+                late.extend(lapsed.iter().map(|lapsed| (now - ends[&lapsed.lease]).as_secs_f64() * 1e3));
+            }
+            Followed::Batches(batches, _) => gone += batches.iter().map(|batch| batch.changes.len()).sum::<usize>(),
+            Followed::Reset(_) => panic!("fell behind"),
+        }
+    }
+    let records = Instant::now() - ends.values().max().unwrap().to_owned();
+    late.sort_by(f64::total_cmp);
+    let part = |part: f64| late[((late.len() - 1) as f64 * part) as usize];
+    println!(
+        "{LAPSES} leases end within {over:?}: told {:.1} ms late (p50), {:.1} ms (p99), {:.1} ms (most); the last record {:.0} ms after the last end",
+        part(0.5),
+        part(0.99),
+        part(1.0),
+        records.as_secs_f64() * 1e3
+    );
+}
+
 async fn restart(instances: usize) {
     let dir = tempfile::tempdir().unwrap();
     let began = Instant::now();
@@ -198,15 +261,61 @@ async fn reopen(dir: std::path::PathBuf) {
     let took = began.elapsed().as_secs_f64();
     println!("  restart: {took:.2} s; reading the {} MiB alone: {floor:.2} s; ratio {:.1}", octets >> 20, took / floor);
     println!("  resident: {before} MiB before, {} MiB after, {} MiB at most", memory("VmRSS"), memory("VmHWM"));
+    save_and_restore(&store).await;
     let began = Instant::now();
     store.close().await;
     println!("  closed in {:.2} s", began.elapsed().as_secs_f64());
+}
+
+/// All of it as lines into a file, and from there into an empty directory in a process of its own.
+async fn save_and_restore(store: &Embedded) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lines");
+    let began = Instant::now();
+    let (zone, at) = ("svc.internal".parse().unwrap(), rollcall::model::Timestamp::now());
+    let mut lines = store.snapshot().await.unwrap().into_lines(zone, store.id(), at);
+    let mut file = std::fs::File::create(&path).unwrap();
+    while let Some(chunk) = lines.next_chunk() {
+        file.write_all(&chunk).unwrap();
+    }
+    let (octets, took) = (file.metadata().unwrap().len(), began.elapsed().as_secs_f64());
+    println!("  saved: {} MiB in {took:.2} s; {} MiB at most", octets >> 20, memory("VmHWM"));
+    let own = std::env::current_exe().unwrap();
+    assert!(std::process::Command::new(own).env_remove(REOPEN).env(RESTORE, &path).status().unwrap().success());
+}
+
+async fn restore(path: std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), settings()).unwrap();
+    let Some(Followed::Reset(before)) = store.watch(None).next().await else { panic!() };
+    let began = Instant::now();
+    let mut reader = Reader::new(store.limits().clone(), before);
+    let (mut file, mut octets) = (std::fs::File::open(path).unwrap(), vec![0; 64 << 10]);
+    loop {
+        match std::io::Read::read(&mut file, &mut octets).unwrap() {
+            0 => break,
+            read => reader.take(&octets[..read]).unwrap(),
+        }
+    }
+    let content = reader.finish().unwrap();
+    let read = began.elapsed().as_secs_f64();
+    let replaced = store.restore(content).await.unwrap();
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "  restored: {} instances in {took:.2} s, {read:.2} s of it to read them; resident {} MiB, {} MiB at most",
+        replaced.after.instances,
+        memory("VmRSS"),
+        memory("VmHWM")
+    );
 }
 
 #[tokio::main]
 async fn main() {
     if let Some(dir) = std::env::var_os(REOPEN) {
         return reopen(dir.into()).await;
+    }
+    if let Some(path) = std::env::var_os(RESTORE) {
+        return restore(path.into()).await;
     }
     let dir = tempfile::tempdir().unwrap();
     let embedded: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), settings()).unwrap());
@@ -229,6 +338,9 @@ async fn main() {
     println!("  memory:                          {:.0}/s", median(volatile));
     println!("  embedded / floor: {ratio:.2}");
     println!("  with a journal of events / without: {journal:.2}");
+    for (name, over) in [("spread", Duration::from_secs(1)), ("once", Duration::ZERO)] {
+        lapses(&embedded, name, over).await;
+    }
     embedded.close().await;
     silent.close().await;
 

@@ -17,13 +17,15 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::model::{Instance, InstanceId, ServiceName, Timestamp};
-use crate::registry::{Batch, Change, Registry};
-use crate::store::{Followed, Watch};
+use crate::registry::{Actor, Batch, Cause, Change, Registry};
+use crate::store::{Followed, Lapsed, Watch};
 use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
 
 /// Changes of one batch that are logged one by one; more are summed up.
 const CHANGES_LOGGED: usize = 32;
+/// Services of a whole registry that are served before others have a turn.
+const SERVICES_AT_ONCE: usize = 128;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
@@ -89,12 +91,16 @@ pub fn spawn(
     registry.register_collector(Box::new(LongCritical(view.reader())));
     tokio::spawn(async move {
         let mut state = Registry::default();
+        // What has lapsed and is not on record yet.
+        let mut withdrawn: Vec<Lapsed> = Vec::new();
         while let Some(followed) = watch.next().await {
             let started = Instant::now();
             match followed {
                 Followed::Reset(snapshot) => {
+                    // What has lapsed is told once more.
+                    withdrawn.clear();
                     state = snapshot;
-                    publisher.publish_all(&state);
+                    publish_all(&mut publisher, &state).await;
                     metrics.observe(&state, started);
                     view.reset(state.clone());
                     tracing::debug!(store.revision = state.revision().0, "starting over from a snapshot");
@@ -105,6 +111,8 @@ pub fn spawn(
                         metrics.changes.get_or_create(&CauseLabel { cause: cause(change) }).inc();
                     }
                     state = registry;
+                    withdrawn.retain(|lapsed| on_lapsed(&state, lapsed).is_some());
+                    state.foresee(&departure(&state, &withdrawn));
                     let touched: BTreeSet<&ServiceName> =
                         batches.iter().flat_map(|batch| &batch.changes).map(Change::service).collect();
                     for name in touched {
@@ -114,9 +122,52 @@ pub fn spawn(
                     metrics.observe(&state, started);
                     view.publish(state.clone(), &batches);
                 }
+                Followed::Lapsed(lapsed) => {
+                    let batch = departure(&state, &lapsed);
+                    state.foresee(&batch);
+                    withdrawn.extend(lapsed);
+                    for name in batch.changes.iter().map(Change::service).collect::<BTreeSet<_>>() {
+                        publisher.publish(name, state.service(name));
+                    }
+                    // The serial follows with the record.
+                    metrics.observe(&state, started);
+                    view.publish(state.clone(), &[]);
+                }
             }
         }
     })
+}
+
+/// Serves a whole registry. Others of this thread, who may answer questions, go on meanwhile.
+async fn publish_all(publisher: &mut Publisher, state: &Registry) {
+    for names in publisher.absent_from(state).chunks(SERVICES_AT_ONCE) {
+        names.iter().for_each(|name| publisher.publish(name, None));
+        tokio::task::yield_now().await;
+    }
+    let mut services = state.services_after(None).peekable();
+    while services.peek().is_some() {
+        services.by_ref().take(SERVICES_AT_ONCE).for_each(|service| publisher.publish(service.name(), Some(service)));
+        tokio::task::yield_now().await;
+    }
+    publisher.complete(state.revision());
+}
+
+/// An instance whose lease has lapsed, while it is still registered on that.
+fn on_lapsed<'s>(state: &'s Registry, lapsed: &Lapsed) -> Option<&'s Arc<Instance>> {
+    let instance = state.instance(&lapsed.service, lapsed.id.as_str())?;
+    instance.lease.is_some_and(|lease| lease.id == lapsed.lease).then_some(instance)
+}
+
+/// What lapsed leases will change when it is on record.
+fn departure(state: &Registry, lapsed: &[Lapsed]) -> Batch {
+    let of = |lapsed: &Lapsed| {
+        let instance = on_lapsed(state, lapsed)?.clone();
+        Some(Change::Gone { instance, cause: Cause::Expired })
+    };
+    let mut changes: Vec<Change> = lapsed.iter().filter_map(of).collect();
+    // Those of one service in one pass.
+    changes.sort_by(|a, b| a.service().cmp(b.service()));
+    Batch { revision: state.revision().next(), at: Timestamp::now(), actor: Actor::lease(), changes }
 }
 
 fn cause(change: &Change) -> &'static str {

@@ -268,6 +268,9 @@ forms! {
     /// Text that the first 64 KiB of the body are to contain, 1 to 1,024 octets of UTF-8.
     ExpectedText inline |_| json_schema!({ "type": "string", "minLength": 1, "maxLength": 1024 });
 
+    /// Lines of JSON.
+    Lines inline |_| json_schema!({ "type": "string", "contentMediaType": "application/jsonl" });
+
     /// An OpenAPI document.
     Document inline |_| json_schema!({
         "type": "object",

@@ -79,13 +79,15 @@ kinds! {
     TooLarge "too-large", "The body is too large",
         "The body has more octets than this call takes.";
     MediaType "media-type", "The body is of another media type",
-        "The body is to have the header `content-type: application/json`.";
+        "The body is to have the header `content-type: application/json`, or what else the call takes.";
     Misdirected "misdirected", "The request names another host",
         "A request from the server's own machine names it by an IP address, by `localhost` or by a name below that.";
     InvalidName "invalid-name", "DNS cannot carry the name",
         "The name breaks the rules of DNS. `nearest` is the nearest name that can be used, when there is one.";
     InvalidParameter "invalid-parameter", "A parameter is not possible",
         "A parameter of the query is out of range, stands twice, or does not exist.";
+    BadSnapshot "bad-snapshot", "This is no whole snapshot",
+        "The lines are not those of a snapshot, were cut or changed. `line` says where. Nothing has changed.";
     InvalidValue "invalid-value", "A value is not possible",
         "A value of the body is out of range or of another type, or the field does not exist. `pointer` says where.";
     Internal "internal", "The server is at fault",

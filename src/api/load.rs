@@ -17,12 +17,16 @@ const OCTETS_MAX: u64 = 256 << 20;
 const FREE_OCTETS: u64 = 64 << 10;
 /// Octets that are counted as one.
 const UNIT: u64 = 1 << 10;
+/// Snapshots that are saved at once. Each holds a state of the registry that may be long past when it is read slowly.
+const SAVES_MAX: usize = 2;
 
 /// What may still be under way.
 #[derive(Debug)]
 pub struct Load {
     room: Arc<Semaphore>,
     units_max: u32,
+    saves: Arc<Semaphore>,
+    restores: Arc<Semaphore>,
 }
 
 impl Default for Load {
@@ -43,7 +47,31 @@ impl Load {
     /// At most so many octets of answers at once.
     pub fn bounded(octets_max: u64) -> Self {
         let units_max = u32::try_from(octets_max / UNIT).unwrap_or(u32::MAX >> 3);
-        Self { room: Arc::new(Semaphore::new(units_max as usize)), units_max }
+        let semaphore = |places| Arc::new(Semaphore::new(places));
+        Self { room: semaphore(units_max as usize), units_max, saves: semaphore(SAVES_MAX), restores: semaphore(1) }
+    }
+
+    /// A place among those who save a snapshot.
+    pub(super) fn to_save(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.saves.clone().try_acquire_owned();
+        place.map_err(|_| Problem::unavailable(&format!("{SAVES_MAX} snapshots are being saved, which is the most")))
+    }
+
+    /// The place of who restores a snapshot.
+    pub(super) fn to_restore(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.restores.clone().try_acquire_owned();
+        place.map_err(|_| Problem::unavailable("another snapshot is being restored"))
+    }
+
+    /// Room for so many octets of an answer that is not made whole; it belongs among the answer's extensions.
+    pub(super) fn hold(&self, octets: usize) -> Result<Held, Problem> {
+        self.acquire(octets as u64).ok_or_else(Problem::busy)
+    }
+
+    fn acquire(&self, octets: u64) -> Option<Held> {
+        let units = u32::try_from(octets.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units_max);
+        let permit = self.room.clone().try_acquire_many_owned(units).ok()?;
+        Some(Held { permit: Arc::new(permit) })
     }
 
     /// Takes room for an answer, or puts a refusal in its place. One that is larger than all there may be is let out
@@ -53,13 +81,12 @@ impl Load {
         if octets <= FREE_OCTETS {
             return response;
         }
-        let units = u32::try_from(octets.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units_max);
-        match self.room.clone().try_acquire_many_owned(units) {
-            Ok(permit) => {
-                response.extensions_mut().insert(Held { permit: Arc::new(permit) });
+        match self.acquire(octets) {
+            Some(held) => {
+                response.extensions_mut().insert(held);
                 response
             }
-            Err(_) => Problem::busy().into_response(),
+            None => Problem::busy().into_response(),
         }
     }
 }

@@ -39,6 +39,7 @@ mod instances;
 mod leases;
 mod services;
 mod settings;
+mod snapshot;
 mod status;
 // Those that wait.
 mod wait;
@@ -144,7 +145,11 @@ impl Context {
     }
 
     async fn served(&self, revision: Revision) -> Result<(), Problem> {
-        tokio::time::timeout(SERVED_WITHIN, self.view.reached(revision))
+        self.served_within(SERVED_WITHIN, revision).await
+    }
+
+    async fn served_within(&self, patience: Duration, revision: Revision) -> Result<(), Problem> {
+        tokio::time::timeout(patience, self.view.reached(revision))
             .await
             .map_err(|_| Problem::unavailable("the change is made, but this node does not serve it yet"))
     }

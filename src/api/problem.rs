@@ -1,5 +1,7 @@
 //! Errors on the wire: RFC 9457 problem documents, every one made here.
 
+use std::fmt;
+
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +12,7 @@ use super::form;
 use super::kind::Kind;
 use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
 use crate::registry::Refusal;
+use crate::store::snapshot::{Fault, SnapshotError};
 use crate::store::{CommitError, ReadError};
 
 /// A request that was not carried out, and what to do about it.
@@ -25,6 +28,8 @@ struct Parts {
     nearest: Option<String>,
     /// Which of the things that were asked for it is about.
     ids: Vec<String>,
+    /// The line at fault, of a body of lines.
+    line: Option<u64>,
     headers: Vec<(HeaderName, &'static str)>,
 }
 
@@ -52,6 +57,10 @@ pub(super) struct Document<'a> {
     /// Leases that are not alive, as they were asked for.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ids: &'a [String],
+    /// The line at fault, counted from 1, of a body of lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(min = 1))]
+    line: Option<u64>,
 }
 
 /// Octets of a detail or a pointer, which may repeat what was sent.
@@ -73,7 +82,7 @@ fn presentable(text: &str) -> String {
 /// Where there is something, for those who look around.
 const ROUTES: &str = "/openapi.json describes all calls: /v1/services, /v1/services/{service}, \
                       /v1/services/{service}/settings, /v1/services/{service}/instances/{id}, /v1/leases, /v1/explain, \
-                      /v1/status, /healthz, /readyz, /metrics and others";
+                      /v1/snapshot, /v1/status, /healthz, /readyz, /metrics and others";
 
 impl Problem {
     fn new(status: StatusCode, kind: Kind, detail: impl Into<String>) -> Self {
@@ -85,6 +94,7 @@ impl Problem {
             pointer: None,
             nearest: None,
             ids: Vec::new(),
+            line: None,
             headers: Vec::new(),
         }))
     }
@@ -129,14 +139,19 @@ impl Problem {
     }
 
     /// The body is too large.
-    pub(super) fn too_large(octets_max: usize) -> Self {
+    pub(super) fn too_large(octets_max: impl fmt::Display) -> Self {
         let detail = format!("a body has at most {octets_max} octets here");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::TooLarge, detail).closing()
     }
 
-    /// The body is of another media type.
+    /// The body is of another media type than JSON.
     pub(super) fn media_type() -> Self {
-        let detail = "send the header `content-type: application/json`";
+        Self::media_type_of("application/json")
+    }
+
+    /// The body is of another media type.
+    pub(super) fn media_type_of(media_type: &str) -> Self {
+        let detail = format!("send the header `content-type: {media_type}`");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::MediaType, detail)
     }
 
@@ -148,6 +163,23 @@ impl Problem {
     /// A parameter of the query is not possible.
     pub(super) fn invalid_parameter(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidParameter, detail)
+    }
+
+    /// A line of a snapshot says why the registry cannot be replaced by it.
+    fn bad_snapshot(error: &SnapshotError) -> Self {
+        let mut problem = match &error.fault {
+            Fault::Malformed(_) => {
+                let detail = format!("{error}; nothing has changed");
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::BadSnapshot, detail)
+            }
+            Fault::Refused(refusal) => {
+                let mut problem = Self::refused(refusal);
+                problem.0.detail = presentable(&format!("{error}; nothing has changed"));
+                problem
+            }
+        };
+        problem.0.line = Some(error.line);
+        problem
     }
 
     /// A name that DNS cannot carry.
@@ -379,6 +411,12 @@ impl From<ReadError> for Problem {
     }
 }
 
+impl From<SnapshotError> for Problem {
+    fn from(error: SnapshotError) -> Self {
+        Self::bad_snapshot(&error)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = Document {
@@ -389,6 +427,7 @@ impl IntoResponse for Problem {
             pointer: self.0.pointer.as_deref(),
             nearest: self.0.nearest.as_deref(),
             ids: &self.0.ids,
+            line: self.0.line,
         };
         let mut headers: HeaderMap =
             self.0.headers.iter().cloned().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();

@@ -12,7 +12,8 @@ use siphasher::sip::SipHasher;
 use super::openapi::{self, Routes};
 use super::problem::Problem;
 use super::{
-    Context, batch, events, explain, guard, history, instances, leases, services, settings, status, wait, watch,
+    Context, batch, events, explain, guard, history, instances, leases, services, settings, snapshot, status, wait,
+    watch,
 };
 
 fn routes() -> Routes {
@@ -44,6 +45,8 @@ fn routes() -> Routes {
         .get("/v1/events", events::list, openapi::list_events())
         .get("/v1/history", history::history, openapi::history())
         .get("/v1/explain", explain::explain, openapi::explain())
+        .get("/v1/snapshot", snapshot::save, openapi::save_snapshot())
+        .put("/v1/snapshot", snapshot::restore, openapi::restore_snapshot())
         .get("/v1/status", status::status, openapi::status())
         // Whoever looks after a node may add parameters of their own to these.
         .get("/healthz", status::healthz, openapi::liveness())

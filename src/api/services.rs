@@ -136,11 +136,12 @@ pub(super) async fn instances(
     let wanted = |instance: &&Arc<Instance>| {
         (!answered_only || instance.answered()) && tags.iter().all(|tag| instance.registration.has_tag(tag.as_str()))
     };
-    let mut found: Vec<&Arc<Instance>> = all[first..].iter().filter(wanted).take(page.limit + 1).collect();
+    let mut found: Vec<&Instance> =
+        all[first..].iter().filter(wanted).take(page.limit + 1).map(AsRef::as_ref).collect();
     let more = found.len() > page.limit;
     found.truncate(page.limit);
     let next = found.last().filter(|_| more).map(|last| page.next(last.id.as_str(), &context.pins));
-    let instances = found.iter().map(|instance| InstanceShape::new(instance, &context)).collect();
+    let instances = InstanceShape::many(&found, &context);
     let (store, revision) = (context.store.id(), page.view.revision());
     Ok(listed(&page, &InstancesShape { store, revision, instances, next }))
 }

@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 
 use super::{Context, form};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, Meta, RequestHeaders, State, Timestamp, Transport,
+    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, LeaseId, Meta, RequestHeaders, State, Timestamp,
+    Transport,
 };
 
 /// Any value as its text.
@@ -225,12 +226,25 @@ pub(super) struct InstanceShape<'a> {
 
 impl<'a> InstanceShape<'a> {
     pub(super) fn new(instance: &'a Instance, context: &Context) -> Self {
+        let alive = instance.lease.and_then(|lease| context.store.lease(lease.id));
+        Self::on(instance, alive, context)
+    }
+
+    /// Many, whose leases are asked for together.
+    pub(super) fn many(instances: &[&'a Instance], context: &Context) -> Vec<Self> {
+        let ids: Vec<LeaseId> = instances.iter().filter_map(|instance| instance.lease).map(|lease| lease.id).collect();
+        let mut leases = context.store.leases(&ids).into_iter();
+        let alive = |instance: &Instance, leases: &mut dyn Iterator<Item = Option<Lease>>| {
+            instance.lease.and_then(|_| leases.next().flatten())
+        };
+        instances.iter().map(|instance| Self::on(instance, alive(instance, &mut leases), context)).collect()
+    }
+
+    /// An instance on a lease that is alive, when it is on one.
+    fn on(instance: &'a Instance, alive: Option<Lease>, context: &Context) -> Self {
         let registration = &instance.registration;
-        let lease = instance.lease.map(|lease| LeaseShape {
-            id: lease.id,
-            ttl: lease.ttl,
-            expires_at: context.store.lease(lease.id).map(|lease| lease.expires_at),
-        });
+        let expires_at = alive.map(|lease| lease.expires_at);
+        let lease = instance.lease.map(|lease| LeaseShape { id: lease.id, ttl: lease.ttl, expires_at });
         Self {
             service: &instance.service,
             id: &instance.id,

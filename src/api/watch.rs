@@ -249,7 +249,8 @@ impl Stream {
     fn snapshot(&mut self, following: Following, mut snapshot: Snapshot) -> Bytes {
         let (instances, last) = snapshot.take(following.interest());
         let revision = snapshot.view.revision();
-        let instances = instances.iter().map(|instance| InstanceShape::new(instance, &self.context)).collect();
+        let instances: Vec<&Instance> = instances.iter().map(AsRef::as_ref).collect();
+        let instances = InstanceShape::many(&instances, &self.context);
         let shape = SnapshotShape { store: &self.store, revision, instances, last };
         // Whoever has heard a part only has to begin again, so the position is told with the last.
         let message = event("snapshot", last.then_some((&self.store, revision)), &shape).into();

@@ -114,6 +114,8 @@ impl Checker {
     fn follow(&mut self, followed: Followed, now: Instant) {
         match followed {
             Followed::Reset(registry) => self.start_over(&registry, now),
+            // The batch that takes it away follows.
+            Followed::Lapsed(_) => {}
             Followed::Batches(batches, _) => {
                 for change in batches.iter().flat_map(|batch| &batch.changes) {
                     match change {

@@ -18,6 +18,7 @@ use crate::model::{CheckSpec, Duration, Health, Lease, LeaseId, Registration, Re
 use crate::registry::{
     Actor, Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
 };
+use crate::store::snapshot::{Replaced, Restorable, Snapshot};
 use crate::store::{
     self, CommitError, Committed, EventPage, EventQuery, Followed, Keep, Memory, ReadError, Store, Watch,
 };
@@ -61,8 +62,20 @@ impl Store for Flaky {
         self.memory.renew(leases).await
     }
 
-    fn lease(&self, id: LeaseId) -> Option<Lease> {
-        self.memory.lease(id)
+    fn leases(&self, ids: &[LeaseId]) -> Vec<Option<Lease>> {
+        self.memory.leases(ids)
+    }
+
+    fn limits(&self) -> &Limits {
+        self.memory.limits()
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, CommitError> {
+        self.memory.snapshot().await
+    }
+
+    async fn restore(&self, content: Restorable) -> Result<Replaced, CommitError> {
+        self.memory.restore(content).await
     }
 
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch> {
@@ -146,6 +159,7 @@ impl Rig {
                 match self.watch.next().await.unwrap() {
                     Followed::Reset(registry) => self.registry = registry,
                     Followed::Batches(batches, _) => batches.iter().for_each(|batch| self.registry.apply(batch)),
+                    Followed::Lapsed(_) => {}
                 }
             }
         };

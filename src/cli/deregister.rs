@@ -1,18 +1,21 @@
 //! `rollcall deregister`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::Write;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
 use super::connection::ConnectionArgs;
+use super::consent::ask;
 use super::fault::Fault;
 use super::list::{entries, whole};
 use super::screen::show;
 use super::table::Table;
 use super::text::{cell, visible};
 use crate::client::{Client, Page};
+
+const NOTHING: &str = "nothing was deregistered";
 
 /// Who leaves.
 #[derive(Debug, Args)]
@@ -60,13 +63,14 @@ impl DeregisterArgs {
             }
             (None, Some(group)) => {
                 if !self.yes {
-                    ask("--under", async || how_many(&client, group).await).await?;
+                    ask("--under", async || how_many(&client, group).await, NOTHING).await?;
                 }
                 client.deregister_under(group).await?
             }
             (None, None) => {
                 if !self.yes {
-                    ask("--all", async || Ok(format!("every instance of {}", visible(service)))).await?;
+                    let question = async || Ok(format!("Deregister every instance of {}?", visible(service)));
+                    ask("--all", question, NOTHING).await?;
                 }
                 client.deregister_all(service).await?
             }
@@ -86,36 +90,5 @@ async fn how_many(client: &Client, group: &str) -> Result<String, Fault> {
         whole("services", async |cursor| client.services(Some(group), Page { limit: None, cursor }).await).await?;
     let services = entries(&list, "services");
     let instances: u64 = services.iter().filter_map(|service| service["instances"].as_u64()).sum();
-    Ok(format!("{instances} instances of {} services under {}", services.len(), visible(group)))
-}
-
-/// Asks on a terminal whether what a flag would take is meant.
-async fn ask(flag: &str, what: impl AsyncFnOnce() -> Result<String, Fault>) -> Result<(), Fault> {
-    if !io::stdin().is_terminal() {
-        return Err(Fault::Usage(format!("{flag} in a script needs --yes, because nobody can be asked")));
-    }
-    let what = what().await?;
-    let mut answer = String::new();
-    {
-        let mut terminal = io::stderr().lock();
-        write!(terminal, "Deregister {what}? [y/N] ")?;
-        terminal.flush()?;
-        io::stdin().lock().read_line(&mut answer)?;
-    }
-    if is_yes(&answer) { Ok(()) } else { Err(Fault::Usage("nothing was deregistered".to_owned())) }
-}
-
-fn is_yes(answer: &str) -> bool {
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_yes_is_yes() {
-        assert!(is_yes("y\n") && is_yes("YES\r\n"));
-        assert!(!is_yes("\n") && !is_yes("") && !is_yes("no\n") && !is_yes("yesterday\n"));
-    }
+    Ok(format!("Deregister {instances} instances of {} services under {}?", services.len(), visible(group)))
 }

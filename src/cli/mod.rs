@@ -6,6 +6,7 @@
 mod check;
 mod check_config;
 mod connection;
+mod consent;
 mod deregister;
 mod drain;
 mod explain;
@@ -17,6 +18,7 @@ mod register;
 mod renew;
 mod screen;
 mod set;
+mod snapshot;
 mod status;
 mod table;
 mod text;
@@ -65,6 +67,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Show what DNS answers to a question, and why
     Explain(explain::ExplainArgs),
+    /// Save all that a server keeps, or put it back
+    Snapshot(snapshot::SnapshotArgs),
     /// Show what a server says of itself
     Status(status::StatusArgs),
     /// Show what `serve` with the same flags would run with, or why it would not start
@@ -96,6 +100,7 @@ impl Command {
             Self::Watch(args) => args.connection.output,
             Self::History(args) => args.connection.output,
             Self::Explain(args) => args.connection.output,
+            Self::Snapshot(args) => args.output(),
             Self::Status(args) => args.connection.output,
             // No server says no to these.
             Self::Serve(_) | Self::CheckConfig(_) | Self::Completions { .. } => Output::Table,
@@ -167,6 +172,7 @@ fn perform(
             Command::Watch(args) => args.run(environment, out).await,
             Command::History(args) => args.run(environment, out, err).await,
             Command::Explain(args) => args.run(environment, out).await,
+            Command::Snapshot(args) => args.run(environment, out, err).await,
             Command::Status(args) => args.run(environment, out).await,
             Command::CheckConfig(args) => args.run(environment, out),
             Command::Completions { shell } => {

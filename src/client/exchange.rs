@@ -2,7 +2,7 @@
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::Request;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -36,7 +36,7 @@ pub(super) async fn exchange(
 ) -> Result<(Head, Bytes), Fault> {
     let stream = connect(target, limits).await?;
     let converse = async {
-        let (head, body, _driver) = ask(stream, request).await?;
+        let (head, body, _driver) = send(stream, request).await?;
         Ok((head, collect(body, limits.body_octets_max).await?))
     };
     timeout(limits.response_timeout, converse).await.map_err(|_| silent(limits))?
@@ -49,7 +49,7 @@ pub(super) async fn open(
     limits: &Limits,
 ) -> Result<(Head, Incoming, Driver), Fault> {
     let stream = connect(target, limits).await?;
-    timeout(limits.response_timeout, ask(stream, request)).await.map_err(|_| silent(limits))?
+    timeout(limits.response_timeout, send(stream, request)).await.map_err(|_| silent(limits))?
 }
 
 /// The whole body of an answer after all.
@@ -61,7 +61,7 @@ fn silent(limits: &Limits) -> Fault {
     Fault::Lost(format!("no answer within {} s", limits.response_timeout.as_secs_f32()))
 }
 
-async fn connect(target: &Target, limits: &Limits) -> Result<TcpStream, Fault> {
+pub(super) async fn connect(target: &Target, limits: &Limits) -> Result<TcpStream, Fault> {
     let seconds = limits.connect_timeout.as_secs_f32();
     let stream = timeout(limits.connect_timeout, TcpStream::connect(target.dial()))
         .await
@@ -72,7 +72,12 @@ async fn connect(target: &Target, limits: &Limits) -> Result<TcpStream, Fault> {
     Ok(stream)
 }
 
-async fn ask(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(Head, Incoming, Driver), Fault> {
+/// Sends a request over a connection; the body of its answer is still to come.
+pub(super) async fn send<B>(stream: TcpStream, request: Request<B>) -> Result<(Head, Incoming, Driver), Fault>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| fault(&error))?;
     let mut driver = JoinSet::new();
     driver.spawn(connection);

@@ -9,6 +9,7 @@ mod exchange;
 mod journal;
 mod path;
 mod problem;
+mod snapshot;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use address::AddressError;
 pub use events::{Event, Events};
 pub use journal::Happened;
 pub use problem::{ClientError, Problem};
+pub use snapshot::Download;
 
 use address::Target;
 use exchange::{Fault, exchange, open, rest};

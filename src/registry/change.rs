@@ -51,7 +51,25 @@ pub enum Change {
     },
 }
 
+impl Batch {
+    /// About how many octets it takes, in memory and written out once as a message.
+    pub fn octets(&self) -> usize {
+        self.changes.iter().map(Change::octets).sum()
+    }
+}
+
+/// Octets of a change that carries nothing of its own, in memory and as a message.
+const CHANGE_OCTETS: usize = 1_536;
+
 impl Change {
+    fn octets(&self) -> usize {
+        let (Self::Put { instance, .. } | Self::Gone { instance, .. }) = self else { return CHANGE_OCTETS };
+        let registration = &instance.registration;
+        let meta: usize = registration.meta.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
+        let lists = 64 * (registration.tags.len() + registration.ports.len()) + 512 * registration.checks.len();
+        CHANGE_OCTETS + 2 * meta + lists
+    }
+
     /// The service it concerns.
     pub fn service(&self) -> &ServiceName {
         match self {

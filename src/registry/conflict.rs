@@ -3,10 +3,13 @@
 //! One label left of a service is an instance, a tag or another service; one underscored label left of `_tcp` is a
 //! service of that group or a named port of the service there.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::command::Refusal;
 use super::limits::Limits;
 use super::state::{Registry, Service};
-use crate::model::{InstanceId, Label, Registration, ServiceName, Transport};
+use crate::model::{Instance, InstanceId, Label, Registration, ServiceName, Transport};
 
 /// Labels that select within a service and so name nothing else.
 const RESERVED_LABELS: [&str; 2] = ["one", "all"];
@@ -39,15 +42,20 @@ fn service_below<'a>(registry: &'a Registry, label: &Label, service: &ServiceNam
 fn check_service(registry: &Registry, limits: &Limits, name: &ServiceName) -> Result<(), Refusal> {
     check_reserved(limits, name.as_str())?;
     let Some(group) = name.group() else { return Ok(()) };
+    check_first(registry.registered(&group).map_or(&[], |right| right.instances()), name)
+}
+
+/// Checks a service's first label against what the instances of the service to its right make of it.
+fn check_first(right: &[Arc<Instance>], name: &ServiceName) -> Result<(), Refusal> {
+    let Some(group) = name.group() else { return Ok(()) };
     let first = name.first();
     if RESERVED_LABELS.contains(&first) {
         return Err(taken(name.to_string(), format!("a choice among the instances of {group}")));
     }
-    let Some(right) = registry.registered(&group) else { return Ok(()) };
-    if right.instance(first).is_some() {
-        return Err(taken(name.to_string(), format!("instance {first} of service {group}")));
-    }
-    for other in right.instances() {
+    for other in right {
+        if other.id.as_str() == first {
+            return Err(taken(name.to_string(), format!("instance {first} of service {group}")));
+        }
         if other.registration.has_tag(first) {
             return Err(taken(name.to_string(), format!("tag {first} of service {group}")));
         }
@@ -151,6 +159,67 @@ pub(super) fn check(
         let before = registry.instance(service, id.as_str());
         if before.is_none_or(|before| before.registration.named_port(port.as_str()).is_none()) {
             check_reserved(limits, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether every DNS name that all instances of a service make is free, when they come together: among themselves, from
+/// the service one label to the right, and from what is reserved, unless it was made `before` too.
+///
+/// # Errors
+/// [`Refusal::NameTaken`] and [`Refusal::NameTooLong`], and the position of the instance at fault.
+pub(super) fn check_together(
+    before: &Registry,
+    limits: &Limits,
+    right: &[Arc<Instance>],
+    service: &ServiceName,
+    instances: &[Arc<Instance>],
+) -> Result<(), (usize, Refusal)> {
+    if instances.is_empty() {
+        return Ok(());
+    }
+    check_first(right, service).map_err(|refusal| (0, refusal))?;
+    let known = before.registered(service).map(AsRef::as_ref);
+    if known.is_none() {
+        check_reserved(limits, service.as_str()).map_err(|refusal| (0, refusal))?;
+    }
+    let ids: HashSet<&str> = instances.iter().map(|instance| instance.id.as_str()).collect();
+    let (mut transports, mut tags, mut ports) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for (position, instance) in instances.iter().enumerate() {
+        let at = |refusal| (position, refusal);
+        let said = &instance.registration;
+        let labels = said.ports.iter().map(|(port, _)| port).chain(said.tags.iter()).chain([&instance.id]);
+        check_lengths(limits, service, labels).map_err(at)?;
+        if transports.insert(said.protocol) && !known.is_some_and(|known| known.uses(said.protocol)) {
+            check_reserved(limits, &rfc2782(service, said.protocol)).map_err(at)?;
+        }
+        if RESERVED_LABELS.contains(&instance.id.as_str()) {
+            let by = format!("a choice among the instances of {service}");
+            return Err(at(taken(format!("{}.{service}", instance.id), by)));
+        }
+        let name = |label: &Label| format!("{label}.{service}");
+        if known.is_none_or(|known| known.instance(instance.id.as_str()).is_none()) {
+            check_reserved(limits, &name(&instance.id)).map_err(at)?;
+        }
+        for tag in said.tags.iter().filter(|tag| tags.insert(*tag)) {
+            if RESERVED_LABELS.contains(&tag.as_str()) {
+                return Err(at(taken(name(tag), format!("a choice among the instances of {service}"))));
+            }
+            if ids.contains(tag.as_str()) {
+                return Err(at(taken(name(tag), format!("instance {tag} of service {service}"))));
+            }
+            let has = |known: &Service| known.instances().iter().any(|i| i.registration.has_tag(tag.as_str()));
+            if !known.is_some_and(has) {
+                check_reserved(limits, &name(tag)).map_err(at)?;
+            }
+        }
+        for (port, _) in said.ports.iter().filter(|(port, _)| ports.insert((port, said.protocol))) {
+            let has =
+                |known: &Service| known.instances().iter().any(|i| i.registration.named_port(port.as_str()).is_some());
+            if !known.is_some_and(has) {
+                check_reserved(limits, &format!("_{port}._{}.{service}", said.protocol.as_str())).map_err(at)?;
+            }
         }
     }
     Ok(())

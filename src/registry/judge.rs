@@ -246,6 +246,22 @@ impl Registry {
         Ok(Judgement { changes, outcome })
     }
 
+    /// Whether all instances of a service may come together with those of the service one label to the `right`, in place
+    /// of this registry: whether the names that they make are theirs. Names that are taken by other means do not count
+    /// when the service has them here already.
+    ///
+    /// # Errors
+    /// [`Refusal::NameTaken`] and [`Refusal::NameTooLong`], and the position of the instance at fault.
+    pub fn judge_together(
+        &self,
+        limits: &Limits,
+        right: &[Arc<Instance>],
+        service: &ServiceName,
+        instances: &[Arc<Instance>],
+    ) -> Result<(), (usize, Refusal)> {
+        conflict::check_together(self, limits, right, service, instances)
+    }
+
     /// What the end of a state's time changes.
     pub fn judge_lift(&self, service: &ServiceName, id: &InstanceId) -> Option<Change> {
         let before = self.instance(service, id.as_str()).filter(|instance| instance.state_until.is_some())?;

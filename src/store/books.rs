@@ -1,6 +1,7 @@
 //! All that an engine of one node has in memory.
 
 use super::clock::LeaseClock;
+use super::lapses::Lapses;
 use super::ledger::Ledger;
 use super::log::Log;
 use crate::registry::Registry;
@@ -13,5 +14,6 @@ pub(super) struct Books {
     /// As it was last written.
     pub(super) shown: Registry,
     pub(super) log: Log,
+    pub(super) lapses: Lapses,
     pub(super) clock: LeaseClock,
 }

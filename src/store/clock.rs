@@ -12,7 +12,46 @@ use crate::model::Timestamp;
 pub(super) struct Moment {
     pub(super) instant: Instant,
     pub(super) wall: Timestamp,
+    reckoning: Reckoning,
 }
+
+impl Moment {
+    /// A moment by clocks that agree.
+    #[cfg(test)]
+    pub(super) fn of(instant: Instant, wall: Timestamp) -> Self {
+        Self { instant, wall, reckoning: Reckoning { instant, wall } }
+    }
+
+    /// When a deadline passes by the clock on the wall, should nothing stall until then.
+    pub(super) fn wall_at(&self, deadline: Instant) -> Timestamp {
+        self.reckoning.wall_at(deadline)
+    }
+}
+
+/// How one clock is translated to the other. It stays for as long as it holds, because the clocks do not tick together:
+/// made anew at each look, the end of a lease would be another from look to look.
+#[derive(Debug, Clone, Copy)]
+struct Reckoning {
+    instant: Instant,
+    wall: Timestamp,
+}
+
+impl Reckoning {
+    fn wall_at(&self, instant: Instant) -> Timestamp {
+        let (later, earlier) =
+            (instant.saturating_duration_since(self.instant), self.instant.saturating_duration_since(instant));
+        self.wall.after(later).before(earlier)
+    }
+
+    /// Whether it still tells the time: not after a stall, a suspended machine, or a clock that was set.
+    fn holds(&self, instant: Instant, wall: Timestamp) -> bool {
+        let reckoned = self.wall_at(instant);
+        reckoned.until(wall).max(wall.until(reckoned)) <= RECKONING_OFF_MAX
+    }
+}
+
+/// How far a reckoning may be off.
+const RECKONING_OFF_MAX: Duration = Duration::from_millis(250);
 
 /// The longest time between two looks at the clock of an engine that keeps house.
 pub(super) const TICK: Duration = Duration::from_millis(500);
@@ -31,11 +70,13 @@ pub(super) struct LeaseClock {
     stalled: Duration,
     /// Whether it has yet to begin.
     is_held: bool,
+    reckoning: Reckoning,
 }
 
 impl LeaseClock {
     pub(super) fn starting_at(now: Instant) -> Self {
-        Self { looked: now, stalled: Duration::ZERO, is_held: false }
+        let reckoning = Reckoning { instant: now, wall: Timestamp::now() };
+        Self { looked: now, stalled: Duration::ZERO, is_held: false, reckoning }
     }
 
     /// A clock that stands still until it is let go: restored leases begin their term when they can be renewed.
@@ -43,7 +84,14 @@ impl LeaseClock {
         Self { is_held: true, ..Self::starting_at(now) }
     }
 
-    /// Begins.
+    /// Stands still from this moment, which it returns, until it is let go.
+    pub(super) fn hold(&mut self) -> Moment {
+        let now = self.now();
+        self.is_held = true;
+        now
+    }
+
+    /// Begins, or goes on.
     pub(super) fn let_go(&mut self) {
         self.now();
         self.is_held = false;
@@ -67,7 +115,14 @@ impl LeaseClock {
                 "the server or its disk stood still for a while; every lease lasts that much longer"
             );
         }
-        Moment { instant, wall: Timestamp::now() }
+        self.moment(instant, Timestamp::now())
+    }
+
+    fn moment(&mut self, instant: Instant, wall: Timestamp) -> Moment {
+        if !self.reckoning.holds(instant, wall) {
+            self.reckoning = Reckoning { instant, wall };
+        }
+        Moment { instant, wall, reckoning: self.reckoning }
     }
 
     /// When a deadline passes on the machine's clock, should nothing stall until then.
@@ -92,6 +147,22 @@ mod tests {
         assert_eq!(clock.look(at(11_900)), (at(1900), None), "and on");
         assert_eq!(clock.due(at(4000)), Some(at(14_000)));
         assert_eq!(clock.look(at(11_800)), (at(1900), None), "never backwards");
+    }
+
+    #[test]
+    fn the_end_of_a_lease_is_the_same_at_every_look_until_the_clocks_part() {
+        let start = Instant::now();
+        let at = |micros: u64| start + Duration::from_micros(micros);
+        let mut clock = LeaseClock::starting_at(start);
+        let deadline = start + Duration::from_secs(10);
+        let mut end = |instant, wall| clock.moment(instant, Timestamp::from_millis(wall)).wall_at(deadline).as_millis();
+        // The clocks do not tick together: the wall clock is read in whole milliseconds.
+        for (instant, wall) in [(at(0), 1_000), (at(900), 1_000), (at(1_100), 1_002), (at(5_000_000), 6_100)] {
+            assert_eq!(end(instant, wall), 11_000);
+        }
+        assert_eq!(end(at(5_000_000), 16_000), 21_000, "stalled or suspended for ten seconds");
+        assert_eq!(end(at(6_000_000), 17_000), 21_000);
+        assert_eq!(end(at(6_000_000), 7_000), 11_000, "the clock was set back");
     }
 
     #[test]

@@ -48,6 +48,16 @@ impl<K: Clone + Ord + Hash> Deadlines<K> {
         passed.take(max).map(|(_, key)| key.clone()).collect()
     }
 
+    /// The keys whose deadline has passed, but for those before a place in the order of deadlines and keys.
+    pub(super) fn passed_from(&self, place: (Instant, K), now: Instant) -> impl Iterator<Item = &K> {
+        self.by_time.range(place..).take_while(move |(deadline, _)| *deadline <= now).map(|(_, key)| key)
+    }
+
+    /// The next deadline from a place in the order of deadlines and keys on.
+    pub(super) fn next_from(&self, place: (Instant, K)) -> Option<Instant> {
+        self.by_time.range(place..).next().map(|(deadline, _)| *deadline)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()

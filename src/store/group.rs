@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
+use super::unknown::Unknown;
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName};
 use crate::registry::{Batch, Change, Registry, Remains, Trail};
 
@@ -73,5 +74,15 @@ pub struct Group {
     pub(super) services: Vec<(ServiceName, Option<Remains>)>,
     pub(super) leases: Vec<(LeaseId, Option<Duration>)>,
     /// What has happened since the last group that was kept.
+    pub(super) trail: Trail,
+}
+
+/// All there is to write.
+#[derive(Debug)]
+pub struct Whole {
+    pub(super) registry: Registry,
+    pub(super) leases: Vec<(LeaseId, Duration)>,
+    pub(super) unknown: Arc<Unknown>,
+    /// What has happened since the last group that was kept; the content itself is no event.
     pub(super) trail: Trail,
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::clock::Moment;
 use super::deadlines::Deadlines;
-use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName, Timestamp};
+use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName};
 use crate::registry::Change;
 
 type Member = (ServiceName, InstanceId);
@@ -79,9 +79,12 @@ impl Members {
 #[derive(Debug)]
 struct Held {
     ttl: Duration,
-    /// As of the grant or the last renewal. Made anew from two clocks at each look, it would differ from look to look.
-    expires_at: Timestamp,
     members: Members,
+}
+
+/// The place behind all deadlines at a moment. No id is smaller than the first.
+fn behind(moment: Instant) -> (Instant, LeaseId) {
+    (moment + std::time::Duration::from_nanos(1), LeaseId::new(1))
 }
 
 /// How to take one change back.
@@ -124,9 +127,16 @@ impl Leases {
         self.held.get(&id).map(|held| held.ttl)
     }
 
+    /// The lengths of all that have not been ended, by id.
+    pub(super) fn all(&self) -> Vec<(LeaseId, Duration)> {
+        let mut all: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.ttl)).collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all
+    }
+
     /// Grants a lease that does not exist.
     pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
-        self.held.insert(id, Held { ttl, expires_at: now.wall.after(ttl.std()), members: Members::None });
+        self.held.insert(id, Held { ttl, members: Members::None });
         self.deadlines.set(id, now.instant + ttl.std());
         self.undo.push(Undo::Forget(id));
     }
@@ -134,16 +144,15 @@ impl Leases {
     /// Moves the deadline of a lease that is alive.
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
         let ttl = self.get(id, now)?.ttl;
-        self.held.get_mut(&id)?.expires_at = now.wall.after(ttl.std());
         self.deadlines.set(id, now.instant + ttl.std());
         self.get(id, now)
     }
 
     /// A lease that is alive.
     pub(super) fn get(&self, id: LeaseId, now: Moment) -> Option<Lease> {
-        self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
-        let Held { ttl, expires_at, .. } = *self.held.get(&id)?;
-        Some(Lease { id, ttl, expires_at })
+        let deadline = self.deadlines.get(&id).filter(|deadline| *deadline > now.instant)?;
+        let ttl = self.ttl(id)?;
+        Some(Lease { id, ttl, expires_at: now.wall_at(deadline) })
     }
 
     /// The instances on a lease.
@@ -246,6 +255,16 @@ impl Leases {
         self.deadlines.next()
     }
 
+    /// The leases whose deadline lies after one moment and not after another, earliest first.
+    pub(super) fn lapsed_after(&self, after: Instant, now: Instant) -> impl Iterator<Item = LeaseId> {
+        self.deadlines.passed_from(behind(after), now).copied()
+    }
+
+    /// The next deadline after a moment.
+    pub(super) fn next_after(&self, after: Instant) -> Option<Instant> {
+        self.deadlines.next_from(behind(after))
+    }
+
     pub(super) fn lapsed(&self, now: Instant, max: usize) -> Vec<LeaseId> {
         self.deadlines.passed(now, max)
     }
@@ -254,25 +273,7 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_lease_is_the_same_at_every_look_between_renewals() {
-        let start = Instant::now();
-        // The clocks do not tick together: the wall clock is read in whole milliseconds.
-        let at = |micros: u64, wall| Moment {
-            instant: start + std::time::Duration::from_micros(micros),
-            wall: Timestamp::from_millis(wall),
-        };
-        let (mut leases, id) = (Leases::new(), LeaseId::new(1));
-        leases.grant(id, Duration::from_secs(10), at(0, 1_000));
-        for now in [at(0, 1_000), at(900, 1_000), at(1_100, 1_002), at(5_000_000, 999_000)] {
-            assert_eq!(leases.get(id, now).map(|lease| lease.expires_at), Some(Timestamp::from_millis(11_000)));
-        }
-        let renewed = leases.renew(id, at(6_000_000, 7_000)).unwrap();
-        assert_eq!(renewed.expires_at, Timestamp::from_millis(17_000));
-        assert_eq!(leases.get(id, at(15_999_999, 16_999)), Some(renewed));
-        assert_eq!(leases.get(id, at(16_000_000, 17_000)), None);
-    }
+    use crate::model::Timestamp;
 
     fn member(id: &str) -> Member {
         ("web".parse().unwrap(), id.parse().unwrap())
@@ -282,7 +283,7 @@ mod tests {
     fn what_is_taken_back_is_as_it_was() {
         let (mut leases, start) = (Leases::new(), Instant::now());
         let (a, b) = (LeaseId::new(1), LeaseId::new(2));
-        let now = Moment { instant: start, wall: Timestamp::from_millis(0) };
+        let now = Moment::of(start, Timestamp::from_millis(0));
         leases.grant(a, Duration::from_secs(10), now);
         leases.join(a, member("i1"));
         leases.keep();

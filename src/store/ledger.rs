@@ -15,7 +15,7 @@ use super::deadlines::Deadlines;
 use super::draft::Draft;
 use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
-use super::{Committed, Settings};
+use super::{Committed, Lapsed, Settings};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
     Actor, Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
@@ -38,6 +38,13 @@ pub(super) struct Decision {
     pub(super) batch: Option<Arc<Batch>>,
     leases: Vec<LeaseEdit>,
     pub(super) outcome: Outcome,
+}
+
+impl Decision {
+    /// Whether it changes nothing but deadlines, which are not kept.
+    pub(super) fn only_renews(&self) -> bool {
+        self.batch.is_none() && self.leases.iter().all(|edit| matches!(edit, LeaseEdit::Renew(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -123,12 +130,40 @@ impl Ledger {
         self.leases.ttl(id)
     }
 
+    /// All leases that have not been ended, by id.
+    pub(super) fn all_leases(&self) -> Vec<(LeaseId, Duration)> {
+        self.leases.all()
+    }
+
+    /// How many leases have not been ended.
+    pub(super) fn leases(&self) -> usize {
+        self.leases.len()
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }
 
     pub(super) fn lease(&self, id: LeaseId, now: Moment) -> Option<Lease> {
         self.leases.get(id, now)
+    }
+
+    /// The instances whose lease has lapsed after one moment and not after another, in the order of its end.
+    pub(super) fn lapsed_after(&self, after: Instant, now: Instant) -> impl Iterator<Item = Lapsed> {
+        let of = |lease| {
+            let members = self.leases.members(lease);
+            members.map(move |(service, id)| Lapsed { service: service.clone(), id: id.clone(), lease })
+        };
+        self.leases.lapsed_after(after, now).flat_map(of)
+    }
+
+    /// When the next lease lapses after a moment.
+    pub(super) fn next_lapse_after(&self, after: Instant) -> Option<Instant> {
+        self.leases.next_after(after)
     }
 
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
@@ -199,13 +234,13 @@ impl Ledger {
                     }
                 };
                 let ttl = draft.lease(id, now).ok_or(Refusal::LeaseGone(id))?;
-                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                let lease = Lease { id, ttl, expires_at: now.wall_at(now.instant + ttl.std()) };
                 Ok(Decision { batch: None, leases: vec![LeaseEdit::Renew(id)], outcome: Outcome::Renewed(lease) })
             }
             Command::Grant { ttl } => {
                 self.check_room_for_lease(draft)?;
                 let (id, ttl) = (Self::fresh_lease(draft), *ttl);
-                let lease = Lease { id, ttl, expires_at: now.wall.after(ttl.std()) };
+                let lease = Lease { id, ttl, expires_at: now.wall_at(now.instant + ttl.std()) };
                 let leases = vec![LeaseEdit::Grant(id, ttl)];
                 Ok(Decision { batch: None, leases, outcome: Outcome::Granted(lease) })
             }

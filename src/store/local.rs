@@ -18,15 +18,19 @@ use super::books::Books;
 use super::clock::LeaseClock;
 use super::history::{EventPage, EventQuery, History, ReadError};
 use super::journal::{Journal, Restored};
+use super::lapses::Lapses;
 use super::ledger::Ledger;
 use super::log::Log;
+use super::snapshot::{Replaced, Restorable, Snapshot};
 use super::writer::{Order, Writer};
 use super::{CommitError, Committed, Followed, Settings, Store, Watch};
 use crate::model::{Lease, LeaseId, Revision, StoreId, Timestamp};
-use crate::registry::{Actor, Command};
+use crate::registry::{Actor, Command, Limits};
 
 /// Commands that may wait for the writer. One more is refused at once.
 const QUEUE_MAX: usize = 8192;
+/// Leases that are looked at in one go.
+const LEASES_AT_ONCE: usize = 1024;
 /// Reads of the journal at once. One more is refused.
 const READERS_MAX: usize = 4;
 
@@ -36,6 +40,7 @@ struct Shared {
     books: Arc<Mutex<Books>>,
     id: StoreId,
     serial_base: u32,
+    limits: Limits,
 }
 
 /// The engine of one node with a journal.
@@ -51,25 +56,22 @@ pub struct Local<J: Journal> {
 impl<J: Journal> Local<J> {
     /// Begins to serve, in a task of the current runtime that ends after this value has gone.
     pub(super) fn start(restored: Restored, settings: Settings, journal: J) -> Self {
-        let Restored { id, serial_base, registry, leases } = restored;
+        let Restored { id, serial_base, registry, leases, unknown } = restored;
+        let limits = settings.limits.clone();
         let revision = registry.revision();
         let is_new = revision == Revision::default() && leases.is_empty();
         let now = Instant::now();
         let mut clock = if is_new { LeaseClock::starting_at(now) } else { LeaseClock::held_at(now) };
         let ledger = Ledger::restored(settings, registry.clone(), leases, clock.now());
-        let books = Books { ledger, shown: registry, log: Log::starting_at(revision), clock };
+        let lapses = Lapses::starting_at(clock.now().instant);
+        let books = Books { ledger, shown: registry, log: Log::starting_at(revision), lapses, clock };
         let books = Arc::new(Mutex::new(books));
         let (orders, queue) = mpsc::channel(QUEUE_MAX);
         let (head_sender, head) = watch::channel(revision);
         let history = Arc::new(journal.history());
-        tokio::spawn(Writer::new(books.clone(), queue, head_sender, journal).run());
-        Self {
-            shared: Shared { books, id, serial_base },
-            orders,
-            head,
-            history,
-            readers: Arc::new(Semaphore::new(READERS_MAX)),
-        }
+        tokio::spawn(Writer::new(books.clone(), queue, head_sender, journal, unknown).run());
+        let shared = Shared { books, id, serial_base, limits };
+        Self { shared, orders, head, history, readers: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 }
 
@@ -121,14 +123,35 @@ impl<J: Journal> Store for Local<J> {
         Ok(leases.iter().map(|id| books.ledger.renew(*id, now)).collect())
     }
 
-    fn lease(&self, id: LeaseId) -> Option<Lease> {
-        let mut books = self.shared.books.lock();
-        let now = books.clock.now();
-        books.ledger.lease(id, now)
+    fn leases(&self, ids: &[LeaseId]) -> Vec<Option<Lease>> {
+        let mut leases = Vec::with_capacity(ids.len());
+        // The writer is not kept waiting for a whole list.
+        for ids in ids.chunks(LEASES_AT_ONCE) {
+            let mut books = self.shared.books.lock();
+            let now = books.clock.now();
+            leases.extend(ids.iter().map(|id| books.ledger.lease(*id, now)));
+        }
+        leases
     }
 
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch> {
-        Box::new(Follower { books: self.shared.books.clone(), head: self.head.clone(), position: after })
+        Box::new(Follower { books: self.shared.books.clone(), head: self.head.clone(), position: after, lapsed: 0 })
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Snapshot(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())
+    }
+
+    async fn restore(&self, content: Restorable) -> Result<Replaced, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Restore(Box::new(content), answer)).await.map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
     fn serving(&self) {
@@ -147,6 +170,8 @@ struct Follower {
     books: Arc<Mutex<Books>>,
     head: watch::Receiver<Revision>,
     position: Option<Revision>,
+    /// How many lapsed leases it has heard of.
+    lapsed: u64,
 }
 
 impl Follower {
@@ -157,12 +182,21 @@ impl Follower {
             None => {
                 let snapshot = books.shown.clone();
                 self.position = Some(snapshot.revision());
+                // What has lapsed and is still in the snapshot is told once more.
+                self.lapsed = 0;
                 Some(Followed::Reset(snapshot))
             }
-            Some(batches) => {
-                self.position = Some(batches.last()?.revision);
-                Some(Followed::Batches(batches, books.shown.clone()))
-            }
+            Some(batches) => match batches.last() {
+                Some(last) => {
+                    self.position = Some(last.revision);
+                    Some(Followed::Batches(batches, books.shown.clone()))
+                }
+                None => {
+                    let (lapsed, told) = books.lapses.after(self.lapsed);
+                    self.lapsed = told;
+                    (!lapsed.is_empty()).then_some(Followed::Lapsed(lapsed))
+                }
+            },
         }
     }
 }

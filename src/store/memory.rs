@@ -1,9 +1,10 @@
 //! The engine that keeps nothing: for tests and throw-away registries.
 
-use super::group::Group;
-use super::journal::{Journal, Restored};
+use super::group::{Group, Whole};
+use super::journal::{Journal, Restored, Unwritten};
 use super::local::Local;
 use super::ring::Ring;
+use super::unknown::Unknown;
 use super::{Settings, unix_seconds};
 use crate::model::{Revision, StoreId, Timestamp};
 use crate::registry::Registry;
@@ -21,8 +22,13 @@ impl Journal for Nothing {
         self.0.clone()
     }
 
-    fn write(&mut self, group: &Group) -> Result<(), String> {
+    fn write(&mut self, group: &Group, _: &Unknown) -> Result<(), String> {
         self.0.push(&group.trail, Timestamp::now());
+        Ok(())
+    }
+
+    fn replace(&mut self, _: &Whole) -> Result<(), Unwritten> {
+        self.0.begin_anew(Timestamp::now());
         Ok(())
     }
 }
@@ -38,6 +44,7 @@ impl Memory {
             serial_base: unix_seconds(),
             registry: Registry::starting_at(Revision::default()),
             leases: Vec::new(),
+            unknown: Unknown::default(),
         };
         let ring = Ring::new(settings.history, Timestamp::now());
         Self::start(restored, settings, Nothing(ring))

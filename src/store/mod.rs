@@ -16,12 +16,16 @@ mod embedded;
 mod group;
 mod history;
 mod journal;
+mod lapses;
 mod leases;
 mod ledger;
 mod local;
 mod log;
 mod memory;
+mod record;
 mod ring;
+pub mod snapshot;
+mod unknown;
 mod waits;
 mod writer;
 
@@ -30,11 +34,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{Lease, LeaseId, Revision, StoreId};
-use crate::registry::{Actor, Batch, Command, Outcome, Refusal, Registry};
+use crate::model::{InstanceId, Lease, LeaseId, Revision, ServiceName, StoreId};
+use crate::registry::{Actor, Batch, Command, Limits, Outcome, Refusal, Registry};
 pub use embedded::{Embedded, OpenError};
 pub use history::{EventPage, EventQuery, Keep, ReadError};
 pub use memory::Memory;
+use snapshot::{Replaced, Restorable, Snapshot};
 use std::sync::Arc;
 
 /// Settings that every engine takes.
@@ -91,6 +96,20 @@ pub enum Followed {
     /// What happened next, in order, never empty; and the state that it led to. Whoever shows that rather than a copy
     /// of its own has nothing in memory twice.
     Batches(Vec<Arc<Batch>>, Registry),
+    /// These are no longer to be answered with: the end of their lease has come, and the batch that says so follows when
+    /// it is kept. It may come as news of an instance that is gone already, or is there on another lease.
+    Lapsed(Vec<Lapsed>),
+}
+
+/// An instance whose lease has lapsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lapsed {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its id.
+    pub id: InstanceId,
+    /// The lease.
+    pub lease: LeaseId,
 }
 
 /// Follows the history of a store.
@@ -142,11 +161,35 @@ pub trait Store: Send + Sync + 'static {
     /// When the engine is not available.
     async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, CommitError>;
 
+    /// Leases, as far as this node knows; `None` for each that is not alive.
+    fn leases(&self, ids: &[LeaseId]) -> Vec<Option<Lease>>;
+
     /// A lease that is alive, as far as this node knows.
-    fn lease(&self, id: LeaseId) -> Option<Lease>;
+    fn lease(&self, id: LeaseId) -> Option<Lease> {
+        self.leases(&[id]).pop().flatten()
+    }
 
     /// Follows the history after a position, or from a snapshot when there is none or it is no longer kept.
     fn watch(&self, after: Option<Revision>) -> Box<dyn Watch>;
+
+    /// What the registry may hold.
+    fn limits(&self) -> &Limits;
+
+    /// All that is kept, at one position of the history.
+    ///
+    /// # Errors
+    /// When the engine is not available.
+    async fn snapshot(&self) -> Result<Snapshot, CommitError>;
+
+    /// Puts other content in place of all there is, in one step that is as durable as a commit. Changes that come
+    /// meanwhile wait, and are judged on the new content.
+    ///
+    /// It is a step of this history, at a revision beyond those of both. Followers start over from a snapshot, because no
+    /// batches lead there. Leases have a full term from then.
+    ///
+    /// # Errors
+    /// When the engine is not available; then nothing has changed.
+    async fn restore(&self, content: Restorable) -> Result<Replaced, CommitError>;
 
     /// Everyone can renew from now on: the terms of leases that were restored begin.
     fn serving(&self) {}

@@ -32,6 +32,11 @@ impl Ring {
         Self { held: Arc::new(Mutex::new(Held { events: Vector::new(), begins: now })), keep }
     }
 
+    /// Something has happened that no event tells of: from now on they are whole again.
+    pub(super) fn begin_anew(&self, now: Timestamp) {
+        self.held.lock().begins = now;
+    }
+
     /// Adds what a group changed, and lets the oldest go.
     pub(super) fn push(&self, trail: &Trail, now: Timestamp) {
         let mut held = self.held.lock();

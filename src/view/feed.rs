@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::model::{Instance, Revision, ServiceName};
+use crate::model::{Revision, ServiceName};
 use crate::registry::{Batch, Change};
 
 /// What is kept for readers to catch up from.
@@ -22,7 +22,7 @@ use crate::registry::{Batch, Change};
 pub(super) struct Bounds {
     pub(super) batches: usize,
     pub(super) changes: usize,
-    /// As [`octets`] estimates them, with what readers have made of the batches.
+    /// As [`Batch::octets`] estimates them, with what readers have made of the batches.
     pub(super) octets: usize,
 }
 
@@ -31,9 +31,6 @@ impl Default for Bounds {
         Self { batches: 8192, changes: 65_536, octets: 32 << 20 }
     }
 }
-
-/// Octets of a change that carries nothing of its own, in memory and as a message.
-const CHANGE_OCTETS: usize = 1_536;
 
 /// Which changes somebody wants to hear of. Changes of instances count; settings and remembered names do not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,20 +125,6 @@ fn services_of(batch: &Batch) -> impl Iterator<Item = &ServiceName> {
     of_instances.filter(move |&service| last.replace(service) != Some(service))
 }
 
-fn octets(batch: &Batch) -> usize {
-    let of_instance = |instance: &Instance| {
-        let registration = &instance.registration;
-        let meta: usize = registration.meta.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
-        let lists = 64 * (registration.tags.len() + registration.ports.len()) + 512 * registration.checks.len();
-        CHANGE_OCTETS + 2 * meta + lists
-    };
-    let of_change = |change: &Change| match change {
-        Change::Put { instance, .. } | Change::Gone { instance, .. } => of_instance(instance),
-        Change::Configured { .. } | Change::Forgotten { .. } => CHANGE_OCTETS,
-    };
-    batch.changes.iter().map(of_change).sum()
-}
-
 impl Books {
     /// Takes a batch in; those to wake are added to `wake`.
     fn push(&mut self, batch: &Arc<Batch>, bounds: &Bounds, wake: &mut Vec<Arc<watch::Sender<()>>>) {
@@ -158,7 +141,7 @@ impl Books {
                 }
             }
         }
-        let octets = octets(batch);
+        let octets = batch.octets();
         self.head = batch.revision;
         self.changes += batch.changes.len();
         self.octets += octets;

@@ -73,19 +73,30 @@ impl Publisher {
         }
     }
 
-    /// Serves a whole registry: what is not in it goes.
+    /// Serves a whole registry: what is not in it goes. [`Self::absent_from`], [`Self::publish`] and [`Self::complete`]
+    /// do the same in pieces, for who has something else to do in between.
     pub fn publish_all(&mut self, registry: &Registry) {
-        for service in self.zone.index.services() {
-            if !registry.service(service.name()).is_some_and(|service| service.is_named()) {
-                self.publish(service.name(), None);
-            }
+        for name in self.absent_from(registry) {
+            self.publish(&name, None);
         }
         for service in registry.services_after(None) {
             self.publish(service.name(), Some(service));
         }
+        self.complete(registry.revision());
+    }
+
+    /// The services that are served and have no name in a registry.
+    pub fn absent_from(&self, registry: &Registry) -> Vec<ServiceName> {
+        let is_absent = |name: &ServiceName| !registry.service(name).is_some_and(|service| service.is_named());
+        let served = self.zone.index.services();
+        served.iter().map(|service| service.name()).filter(|name| is_absent(name)).cloned().collect()
+    }
+
+    /// All services of a registry at a revision are served.
+    pub fn complete(&mut self, revision: Revision) {
         // Also when there is nothing: the serial of the last life may have been larger.
         self.is_changed = true;
-        self.stamp(registry.revision());
+        self.stamp(revision);
         self.zone.loaded.store(true, Ordering::Release);
     }
 }

@@ -8,6 +8,7 @@ use rollcall::registry::{
     Actor, Amendment, Command, Event, EventPosition, Expiry, LeaseWish, Observation, Outcome, Past, Precondition,
     Scope, Standing,
 };
+use rollcall::store::snapshot::Reader;
 use rollcall::store::{Embedded, EventPage, EventQuery, Followed, Keep, Memory, Settings, Store};
 
 use super::store::{check, engines, id, register, registration, service};
@@ -276,6 +277,30 @@ async fn the_journal_survives_a_restart_and_goes_on() {
         ["1 web/i1 absent passing registered (192.0.2.1)", "2 web/i1 passing absent deregistered (2001:db8::1)",]
     );
     assert_eq!(events[0].place, Some(registration(1).place()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_snapshot_is_no_event_and_the_journal_is_whole_from_then_on() {
+    for store in engines() {
+        store.commit(register("web", "i1", registration(1), LeaseWish::None)).await.unwrap();
+        let at = Timestamp::now();
+        let mut lines = store.snapshot().await.unwrap().into_lines("svc.internal".parse().unwrap(), store.id(), at);
+        store.commit(register("web", "i2", registration(2), LeaseWish::None)).await.unwrap();
+        let Some(Followed::Reset(registry)) = store.watch(None).next().await else { panic!() };
+        let mut reader = Reader::new(store.limits().clone(), registry);
+        while let Some(chunk) = lines.next_chunk() {
+            reader.take(&chunk).unwrap();
+        }
+        let before = Timestamp::now();
+        store.restore(reader.finish().unwrap()).await.unwrap();
+        let after = page(&*store, up_to_now(9)).await;
+        assert!(after.begins >= before, "{}", store.engine());
+        assert_eq!(after.events.len(), 2, "what was before is still told");
+        let gone = Command::Deregister { service: service("web"), id: id("i1"), precondition: Precondition::None };
+        store.commit(gone).await.unwrap();
+        let told = told(&*store).await;
+        assert!(told[2].ends_with("web/i1 passing absent deregistered (rollcall)"), "{told:?}");
+    }
 }
 
 /// What a follower would show of a service now, without causes.

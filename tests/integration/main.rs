@@ -14,6 +14,7 @@ mod layers;
 mod process;
 mod scenarios;
 mod settings;
+mod snapshots;
 mod store;
 mod support;
 mod system;

@@ -128,6 +128,8 @@ impl Follower {
     pub(crate) async fn step(&mut self) {
         match self.watch.next().await.expect("the store is open") {
             Followed::Reset(snapshot) => (self.registry, self.is_whole) = (snapshot, true),
+            // Their batch follows.
+            Followed::Lapsed(_) => {}
             Followed::Batches(batches, registry) => {
                 for batch in batches {
                     for change in &batch.changes {

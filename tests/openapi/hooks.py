@@ -50,6 +50,11 @@ def with_whole_numbers(value):
     return value
 
 
+@schemathesis.serializer("application/jsonl")
+def lines(context, value):
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else repr(value).encode()
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Valid requests are so, and waits end soon. How long they may be is left as it is, so that what is refused is still refused."""

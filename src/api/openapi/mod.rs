@@ -31,7 +31,7 @@ pub(super) use instances::{
     renew_instance,
 };
 pub(super) use leases::{get_lease, grant_lease, renew_lease, renew_leases, revoke_lease};
-pub(super) use node::{explain, liveness, metrics, openapi, readiness, status};
+pub(super) use node::{explain, liveness, metrics, openapi, readiness, restore_snapshot, save_snapshot, status};
 pub(super) use operation::Operation;
 pub(super) use services::{
     delete_settings, deregister_group, deregister_service, get_settings, list_instances, list_services, put_settings,

@@ -3,6 +3,7 @@
 use super::super::explain::{DomainName, ExplanationShape, RecordTypeName};
 use super::super::form;
 use super::super::kind::Kind;
+use super::super::snapshot::{self, RestoredShape};
 use super::super::status::{HealthShape, ReadyShape, StatusShape};
 use super::{NODE, Operation};
 use crate::telemetry::METRICS_CONTENT_TYPE;
@@ -22,6 +23,25 @@ The answer is made by the same code from the same state as over DNS, with every 
 
 pub(in super::super) fn status() -> Operation {
     Operation::new("getStatus", NODE, "Look at this server").answers::<StatusShape>(200, "How it is.")
+}
+
+pub(in super::super) fn save_snapshot() -> Operation {
+    let text = "Save all that is kept
+Lines of JSON of one revision: first what this is, then leases, services and instances, at last how many of each and a \
+checksum. They are for `PUT` and for people; what records say may grow with versions.";
+    Operation::new("saveSnapshot", NODE, text).answers_as::<form::Lines>(200, "All of it.", snapshot::MEDIA_TYPE)
+}
+
+pub(in super::super) fn restore_snapshot() -> Operation {
+    let text = "Put a snapshot in place of all that is kept
+All of it or nothing, in one step of this history. Watchers start over, and leases have a full term. One is restored at \
+a time.";
+    Operation::new("restoreSnapshot", NODE, text)
+        .body_as::<form::Lines>(snapshot::MEDIA_TYPE)
+        .answers::<RestoredShape>(200, "It is kept and served.")
+        .refuses(409, &[Kind::NameTaken])
+        .refuses(422, &[Kind::BadSnapshot, Kind::InvalidName])
+        .refuses(507, &[Kind::ServiceFull, Kind::RegistryFull])
 }
 
 pub(in super::super) fn liveness() -> Operation {

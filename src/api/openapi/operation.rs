@@ -11,6 +11,8 @@ use super::super::form;
 use super::super::kind::Kind;
 use super::super::problem;
 
+const JSON: &str = "application/json";
+
 type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -44,6 +46,7 @@ struct Parameter {
 }
 
 struct Body {
+    media_type: &'static str,
     form: MakeSchema,
     is_required: bool,
     examples: Vec<(&'static str, Value)>,
@@ -174,13 +177,19 @@ impl Operation {
 
     /// A body, with examples by name.
     pub(super) fn body<T: JsonSchema>(mut self, examples: Vec<(&'static str, Value)>) -> Self {
-        self.body = Some(Body { form: schema_of::<T>, is_required: true, examples });
+        self.body = Some(Body { media_type: JSON, form: schema_of::<T>, is_required: true, examples });
+        self
+    }
+
+    /// A body of another media type.
+    pub(super) fn body_as<T: JsonSchema>(mut self, media_type: &'static str) -> Self {
+        self.body = Some(Body { media_type, form: schema_of::<T>, is_required: true, examples: Vec::new() });
         self
     }
 
     /// A body that may be left out.
     pub(super) fn optional_body<T: JsonSchema>(mut self, examples: Vec<(&'static str, Value)>) -> Self {
-        self.body = Some(Body { form: schema_of::<T>, is_required: false, examples });
+        self.body = Some(Body { media_type: JSON, form: schema_of::<T>, is_required: false, examples });
         self
     }
 
@@ -193,7 +202,7 @@ impl Operation {
 
     /// An answer in JSON.
     pub(super) fn answers<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
-        self.answer(status, description, "application/json", Some(schema_of::<T>))
+        self.answer(status, description, JSON, Some(schema_of::<T>))
     }
 
     /// An answer of another media type.
@@ -280,8 +289,9 @@ impl Operation {
             self =
                 self.refuses(408, &[Kind::TooSlow]).refuses(413, &[Kind::TooLarge]).refuses(422, &[Kind::InvalidValue]);
         }
-        if self.body.is_some() {
-            self = self.refuses(400, &[Kind::NotJson]).refuses(415, &[Kind::MediaType]);
+        if let Some(body) = &self.body {
+            let of_json: &[Kind] = if body.media_type == JSON { &[Kind::NotJson] } else { &[] };
+            self = self.refuses(400, of_json).refuses(415, &[Kind::MediaType]);
         }
         self
     }
@@ -350,7 +360,7 @@ impl Body {
         for (name, example) in &self.examples {
             content["examples"][name] = json!({ "value": example });
         }
-        json!({ "required": self.is_required, "content": { "application/json": content } })
+        json!({ "required": self.is_required, "content": { self.media_type: content } })
     }
 }
 

@@ -15,9 +15,9 @@
 
 use std::net::IpAddr;
 
-use super::record::{RecordError, V1, malformed};
 use crate::model::{Addresses, Place, ServiceName, Timestamp, Transport};
 use crate::registry::{Actor, Event, EventPosition, Standing};
+use crate::store::record::{RecordError, V1, malformed};
 
 /// The standings that have an octet of their own; its number never changes its meaning.
 const STANDINGS: [&str; 6] = ["absent", "unknown", "passing", "critical", "draining", "maintenance"];

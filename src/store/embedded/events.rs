@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::event_record;
-use super::record::RecordError;
 use super::schema::{EVENTS, EVENTS_SINCE, META};
 use crate::model::{Revision, Timestamp};
 use crate::registry::{EventPosition, Trail};
 use crate::store::history::{
     EventPage, EventQuery, Head, History, Keep, Look, Verdict, is_overdue, superfluous, trim_max,
 };
+use crate::store::record::RecordError;
 
 /// A database that one writes and several read. Empty while it has to be opened anew, and at the end.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +74,12 @@ pub(super) fn append(
     if let Some(since) = since {
         transaction.open_table(META)?.insert(EVENTS_SINCE, since.as_millis())?;
     }
+    Ok(())
+}
+
+/// Something has happened that no event tells of: from now on they are whole again.
+pub(super) fn begin_anew(transaction: &WriteTransaction, now: Timestamp) -> Result<(), redb::Error> {
+    transaction.open_table(META)?.insert(EVENTS_SINCE, now.as_millis())?;
     Ok(())
 }
 

@@ -1,43 +1,19 @@
 //! Writing groups.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use redb::{Database, Durability};
+use redb::{Database, Durability, WriteTransaction};
 
 use super::events::{self, Reader, Slot};
-use super::record::{self, Foreign};
 use super::schema::{INSTANCES, LEASES, META, REVISION, SERVICES};
 use crate::model::Timestamp;
-use crate::store::group::Group;
+use crate::registry::Service;
+use crate::store::group::{Group, Whole};
 use crate::store::history::Keep;
-use crate::store::journal::Journal;
-
-/// What this version does not know of the records it has read; by key.
-#[derive(Debug, Default)]
-pub(super) struct Unknown {
-    pub(super) instances: HashMap<String, Foreign>,
-    pub(super) services: HashMap<String, Foreign>,
-    pub(super) leases: HashMap<u64, Foreign>,
-}
-
-impl Unknown {
-    /// Drops what belongs to things that are gone.
-    fn follow(&mut self, group: &Group) {
-        if !self.instances.is_empty() {
-            for ((service, id), _) in group.instances.iter().filter(|(_, instance)| instance.is_none()) {
-                self.instances.remove(&instance_key(service.as_str(), id.as_str()));
-            }
-        }
-        for (name, _) in group.services.iter().filter(|(_, remains)| remains.is_none()) {
-            self.services.remove(name.as_str());
-        }
-        for (id, _) in group.leases.iter().filter(|(_, ttl)| ttl.is_none()) {
-            self.leases.remove(&id.number());
-        }
-    }
-}
+use crate::store::journal::{Fate, Journal, Unwritten};
+use crate::store::record::{self, instance_key};
+use crate::store::unknown::Unknown;
 
 /// Opens the database again after a write has failed.
 pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
@@ -50,7 +26,6 @@ pub struct Redb {
     before: Weak<Database>,
     keep: Keep,
     reopen: Reopen,
-    unknown: Unknown,
 }
 
 impl std::fmt::Debug for Redb {
@@ -60,8 +35,8 @@ impl std::fmt::Debug for Redb {
 }
 
 impl Redb {
-    pub(super) fn new(database: Database, reopen: Reopen, unknown: Unknown, keep: Keep) -> Self {
-        Self { slot: Slot::holding(database), before: Weak::new(), keep, reopen, unknown }
+    pub(super) fn new(database: Database, reopen: Reopen, keep: Keep) -> Self {
+        Self { slot: Slot::holding(database), before: Weak::new(), keep, reopen }
     }
 
     /// Where readers find the database.
@@ -82,6 +57,19 @@ impl Redb {
         self.slot.fill(database.clone());
         Ok(database)
     }
+
+    /// Does something with the database, which is opened anew after it has failed.
+    fn with<T>(&mut self, deed: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, String> {
+        let database = self.open()?;
+        let reason = match catch_unwind(AssertUnwindSafe(|| deed(&database))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error.to_string(),
+            // The library trusted the disk more than it should have; it is opened anew like after an error.
+            Err(_) => "the store contradicts itself".to_owned(),
+        };
+        self.before = self.slot.empty();
+        Err(format!("the disk cannot be written: {reason}"))
+    }
 }
 
 impl Drop for Redb {
@@ -100,26 +88,21 @@ impl Journal for Redb {
         Reader::new(self.slot.clone(), self.keep)
     }
 
-    fn write(&mut self, group: &Group) -> Result<(), String> {
-        let database = self.open()?;
-        let written = catch_unwind(AssertUnwindSafe(|| write(&database, group, &self.unknown, self.keep)));
-        let reason = match written {
-            Ok(Ok(())) => {
-                self.unknown.follow(group);
-                return Ok(());
-            }
-            Ok(Err(error)) => error.to_string(),
-            // The library trusted the disk more than it should have; it is opened anew like after an error.
-            Err(_) => "the store contradicts itself".to_owned(),
-        };
-        self.before = self.slot.empty();
-        Err(format!("the disk cannot be written: {reason}"))
+    fn write(&mut self, group: &Group, unknown: &Unknown) -> Result<(), String> {
+        let keep = self.keep;
+        self.with(|database| write(database, group, unknown, keep))
     }
-}
 
-/// The key of an instance. No name contains a slash.
-pub(super) fn instance_key(service: &str, id: &str) -> String {
-    [service, id].join("/")
+    fn replace(&mut self, whole: &Whole) -> Result<(), Unwritten> {
+        let keep = self.keep;
+        let mut fate = Fate::Nothing;
+        let replaced = self.with(|database| {
+            let transaction = replace(database, whole, keep)?;
+            fate = Fate::Unknown;
+            Ok(transaction.commit()?)
+        });
+        replaced.map_err(|reason| Unwritten { reason, fate })
+    }
 }
 
 fn write(database: &Database, group: &Group, unknown: &Unknown, keep: Keep) -> Result<(), redb::Error> {
@@ -177,4 +160,46 @@ fn write(database: &Database, group: &Group, unknown: &Unknown, keep: Keep) -> R
     }
     transaction.open_table(META)?.insert(REVISION, group.revision.0)?;
     Ok(transaction.commit()?)
+}
+
+/// A transaction that puts other content in place of all there is.
+fn replace(database: &Database, whole: &Whole, keep: Keep) -> Result<WriteTransaction, redb::Error> {
+    let Whole { registry, leases, unknown, trail } = whole;
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.delete_table(INSTANCES)?;
+    transaction.delete_table(SERVICES)?;
+    transaction.delete_table(LEASES)?;
+    // In the order of keys, so that each page is written once.
+    let mut services: Vec<&Arc<Service>> = registry.services_after(None).collect();
+    let key = |service: &Arc<Service>| service.name().as_str().bytes().chain([b'/']).collect::<Vec<u8>>();
+    services.sort_by_cached_key(|service| key(service));
+    {
+        let (mut of_instances, mut of_services) =
+            (transaction.open_table(INSTANCES)?, transaction.open_table(SERVICES)?);
+        for service in services {
+            let name = service.name().as_str();
+            for instance in service.instances() {
+                let key = instance_key(name, instance.id.as_str());
+                let record = record::write_instance(instance, unknown.instances.get(&key));
+                of_instances.insert(key.as_str(), record.as_slice())?;
+            }
+            let remains = service.remains();
+            if !remains.is_empty() {
+                of_services.insert(name, record::write_service(&remains, unknown.services.get(name)).as_slice())?;
+            }
+        }
+    }
+    {
+        let mut table = transaction.open_table(LEASES)?;
+        for (id, ttl) in leases {
+            let id = id.number();
+            table.insert(id, record::write_lease(*ttl, unknown.leases.get(&id)).as_slice())?;
+        }
+    }
+    let now = Timestamp::now();
+    events::append(&transaction, trail, keep, now)?;
+    events::begin_anew(&transaction, now)?;
+    transaction.open_table(META)?.insert(REVISION, registry.revision().0)?;
+    Ok(transaction)
 }

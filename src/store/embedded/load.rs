@@ -7,12 +7,12 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::time::Instant;
 
 use super::events;
-use super::journal::Unknown;
-use super::record::{self, RecordError};
 use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE, SERVICES, STORE};
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId, Timestamp};
 use crate::registry::{Registry, Remains};
 use crate::store::journal::Restored;
+use crate::store::record::{self, RecordError};
+use crate::store::unknown::Unknown;
 
 /// Why what is in a database cannot be read.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Progress {
 type Kept = (ServiceName, Vec<Arc<Instance>>, Remains);
 
 /// All that a database holds.
-pub(super) fn load(database: &Database) -> Result<(Restored, Unknown), LoadError> {
+pub(super) fn load(database: &Database) -> Result<Restored, LoadError> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
     let number = |key: &str| -> Result<u64, LoadError> {
@@ -109,13 +109,13 @@ pub(super) fn load(database: &Database) -> Result<(Restored, Unknown), LoadError
 
     let mut services = read_instances(&transaction.open_table(INSTANCES)?, &mut remains, &mut unknown)?;
     services.extend(remains.into_iter().map(|(name, remains)| (name, Vec::new(), remains)));
-    let restored = Restored {
+    Ok(Restored {
         id: StoreId::new(&format!("e{:016x}", number(STORE)?)),
         serial_base: number(SERIAL_BASE)? as u32,
         registry: Registry::restored(Revision(number(REVISION)?), services),
         leases,
-    };
-    Ok((restored, unknown))
+        unknown,
+    })
 }
 
 fn service_name(text: &str) -> Result<ServiceName, LoadError> {

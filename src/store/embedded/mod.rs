@@ -12,7 +12,6 @@ mod events;
 mod journal;
 mod load;
 mod place;
-mod record;
 mod schema;
 
 #[cfg(test)]
@@ -27,7 +26,7 @@ use std::sync::Arc;
 use redb::Database;
 use tokio::time::Instant;
 
-use self::journal::{Redb, Unknown};
+use self::journal::Redb;
 use self::load::LoadError;
 use self::place::Place;
 use super::Settings;
@@ -123,10 +122,10 @@ impl Embedded {
         let started = Instant::now();
         let place = Arc::new(Place::take(dir)?);
         place.make()?;
-        let (database, restored, unknown) = guarded(&place, || {
+        let (database, restored) = guarded(&place, || {
             let database = place.open(true)?;
-            let (restored, unknown) = read(&place, &database)?;
-            Ok((database, restored, unknown))
+            let restored = read(&place, &database)?;
+            Ok((database, restored))
         })?;
         tracing::info!(
             store.file = %place.file().display(),
@@ -136,20 +135,20 @@ impl Embedded {
             "the registry is loaded"
         );
         let reopen = Box::new(move || guarded(&place, || place.open(false)).map_err(|error| error.to_string()));
-        let journal = Redb::new(database, reopen, unknown, settings.history);
+        let journal = Redb::new(database, reopen, settings.history);
         Ok(Self::start(restored, settings, journal))
     }
 }
 
-fn read(place: &Place, database: &Database) -> Result<(Restored, Unknown), OpenError> {
+fn read(place: &Place, database: &Database) -> Result<Restored, OpenError> {
     let path = || place.file().to_owned();
-    let (mut restored, unknown) = load::load(database).map_err(|error| match error {
+    let mut restored = load::load(database).map_err(|error| match error {
         LoadError::Future(detail) => OpenError::Future { path: path(), detail },
         LoadError::Damaged(detail) => place.damaged(detail),
         LoadError::Database(error) => place.error(error),
     })?;
     load::begin(database, &mut restored).map_err(|error| place.error(error))?;
-    Ok((restored, unknown))
+    Ok(restored)
 }
 
 /// Opens something of a file that anyone may have written to. The library checks all of it, and where it trusts its

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use redb::{ReadableDatabase, ReadableTable};
 
-use super::super::journal::instance_key;
+use super::super::event_record;
 use super::super::schema::{INSTANCES, META, SERVICES};
-use super::super::{event_record, record};
 use super::*;
 use crate::model::{HttpCheck, HttpMethod, Instance, Place, RequestHeaders};
 use crate::registry::{Cause, Event, EventPosition};
 use crate::store::EventQuery;
+use crate::store::record::{self, instance_key};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
 
@@ -92,7 +92,7 @@ async fn write_the_file_of_the_first_version() {
     fs::write(FILE, disk.octets()).unwrap();
 }
 
-fn kept() -> Disk {
+pub(super) fn kept() -> Disk {
     Disk::holding(fs::read(FILE).expect("the repository keeps it"))
 }
 

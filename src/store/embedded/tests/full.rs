@@ -117,7 +117,7 @@ fn the_journal_is_read_while_a_write_is_under_way_and_keeps_no_failed_file_open_
         let disk = disk.clone();
         move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string())
     };
-    let mut journal = Redb::new(database, Box::new(reopen), unknown, settings().history);
+    let mut journal = Redb::new(database, Box::new(reopen), settings().history);
     let history = journal.history();
     let read = || history.read(&EventQuery::up_to(Revision(1), 9), Timestamp::now());
 
@@ -127,12 +127,12 @@ fn the_journal_is_read_while_a_write_is_under_way_and_keeps_no_failed_file_open_
     drop(writing);
 
     disk.fail_after(0, false);
-    assert!(journal.write(&empty(1)).is_err());
+    assert!(journal.write(&empty(1), &unknown).is_err());
     assert_eq!(read().unwrap_err(), "the store is not open");
     disk.mend();
-    let refused = journal.write(&empty(1)).unwrap_err();
+    let refused = journal.write(&empty(1), &unknown).unwrap_err();
     assert!(refused.contains("still being read"), "{refused}");
     drop(reader);
-    journal.write(&empty(1)).unwrap();
+    journal.write(&empty(1), &unknown).unwrap();
     assert!(read().is_ok());
 }

@@ -4,12 +4,13 @@ mod disk;
 mod format;
 mod full;
 mod power;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use self::disk::Disk;
-use super::journal::{Redb, Unknown};
+use super::journal::Redb;
 use super::load::{self, LoadError};
 use super::{Embedded, events, schema};
 use crate::model::{
@@ -22,6 +23,8 @@ use crate::registry::{
 };
 use crate::store::journal::Restored;
 use crate::store::local::Local;
+use crate::store::snapshot::{Reader, Replaced, Restorable, SnapshotError};
+use crate::store::unknown::Unknown;
 use crate::store::{CommitError, Committed, Followed, Keep, Settings, Store};
 
 fn settings() -> Settings {
@@ -56,17 +59,39 @@ fn load(disk: &Disk) -> Result<(redb::Database, Restored, Unknown), LoadError> {
     let mut builder = schema::builder();
     builder.set_check_integrity_on_open(true);
     let database = builder.create_with_backend(disk.clone())?;
-    let (restored, unknown) = load::load(&database)?;
+    let mut restored = load::load(&database)?;
+    let unknown = std::mem::take(&mut restored.unknown);
     Ok((database, restored, unknown))
 }
 
 /// The engine on a disk.
 fn serve(disk: &Disk) -> Embedded {
     let (database, mut restored, unknown) = load(disk).unwrap();
+    restored.unknown = unknown;
     load::begin(&database, &mut restored).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
-    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), unknown, settings().history))
+    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), settings().history))
+}
+
+/// The lines of all that a store keeps.
+async fn saved(store: &dyn Store) -> String {
+    let zone = "svc.internal".parse().unwrap();
+    let at = Timestamp::from_millis(1_764_000_000_000);
+    let mut lines = store.snapshot().await.unwrap().into_lines(zone, store.id(), at);
+    let octets: Vec<u8> = std::iter::from_fn(|| lines.next_chunk()).flatten().collect();
+    String::from_utf8(octets).unwrap()
+}
+
+/// What lines come to for a store, taken in pieces of a size.
+async fn readable(store: &dyn Store, lines: &str, size: usize) -> Result<Restorable, SnapshotError> {
+    let mut reader = Reader::new(store.limits().clone(), snapshot(store).await);
+    lines.as_bytes().chunks(size).try_for_each(|octets| reader.take(octets))?;
+    reader.finish()
+}
+
+async fn restore(store: &dyn Store, lines: &str) -> Replaced {
+    store.restore(readable(store, lines, 4096).await.unwrap()).await.unwrap()
 }
 
 async fn snapshot(store: &dyn Store) -> Registry {

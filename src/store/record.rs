@@ -20,6 +20,11 @@ use crate::model::{
 };
 use crate::registry::{Remains, Superseded};
 
+/// The key of an instance's record. No name contains a slash.
+pub(super) fn instance_key(service: &str, id: &str) -> String {
+    [service, id].join("/")
+}
+
 /// Fields of a record that this version does not know, and writes back as they came.
 pub(super) type Foreign = Map<String, Value>;
 
