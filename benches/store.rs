@@ -46,7 +46,7 @@ fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: Duration::from_secs(3600) }
+    Settings { limits, name_memory: Duration::from_secs(3600), guard: Default::default() }
 }
 
 /// Two tags and two pairs of metadata, no checks.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::clock::{Clock, TICK, Tick, ticks};
+use super::guarding::Guarding;
 use super::metrics::{Metrics, Skip};
 use super::outcome::{Failure, Outcome};
 use super::post::{Ended, Key, Turn, Wish, Word};
@@ -51,6 +52,7 @@ enum First {
 pub(super) struct Checker {
     clock: Clock,
     targets: Arc<Targets>,
+    guarding: Guarding,
     metrics: Metrics,
     table: Table,
     /// By places of the table: when a check that is idle is probed, or a probe that runs is given up.
@@ -81,6 +83,7 @@ impl Checker {
         Self {
             clock: Clock::new(Instant::now()),
             targets,
+            guarding: settings.guarding.clone(),
             metrics,
             table: Table::default(),
             wheel: Wheel::new(),
@@ -149,7 +152,7 @@ impl Checker {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),
                         Change::Gone { instance, .. } => self.remove(&instance.service, &instance.id),
-                        Change::Configured { .. } | Change::Forgotten { .. } => {}
+                        Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => {}
                     }
                 }
             }
@@ -297,6 +300,7 @@ impl Checker {
         let Some((key, check)) = self.table.at_mut(place) else { return };
         let Stage::Running(Running { address, standing, began, at, .. }) = check.stage else { return };
         self.slots.give_back(address, standing);
+        self.guarding.probed(address, outcome);
         self.probed(key, outcome, now.saturating_duration_since(began), at, self.clock.tick(now));
     }
 
@@ -326,7 +330,15 @@ impl Checker {
             Outcome::Abandoned => return,
         };
         check.probed_at = Some(now);
-        check.transition = check.threshold.observe(passed, now).map(|health| Turn {
+        let turned = check.threshold.observe(passed, now);
+        // The next result asks again: what does not stand is proposed with each that agrees.
+        let kept = turned.is_some()
+            && error.is_some_and(Failure::is_silence)
+            && self.guarding.keeps(&check.instance, check.spec().timeout);
+        if std::mem::replace(&mut check.kept, kept) && !kept {
+            self.guarding.settled(&check.instance);
+        }
+        check.transition = turned.filter(|_| !kept).map(|health| Turn {
             health,
             error: error.map(Failure::reason),
             at: Timestamp::now(),

@@ -23,6 +23,7 @@ pub enum Key {
     Forward,
     ForwardAllow,
     CheckAllow,
+    Canary,
     Ttl,
     NameMemory,
     UdpPayload,
@@ -47,7 +48,7 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Zone,
         Self::Zones,
         Self::Dns,
@@ -63,6 +64,7 @@ impl Key {
         Self::Forward,
         Self::ForwardAllow,
         Self::CheckAllow,
+        Self::Canary,
         Self::Ttl,
         Self::NameMemory,
         Self::UdpPayload,
@@ -91,6 +93,7 @@ impl Key {
             Self::Forward => ("forward", Takes::Texts, ""),
             Self::ForwardAllow => ("forward_allow", Takes::List, FORWARD_ALLOW),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
+            Self::Canary => ("canary", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),
             Self::UdpPayload => ("udp_payload", Takes::Number, "1232"),

@@ -15,7 +15,7 @@ mod judge;
 mod limits;
 mod state;
 
-pub use change::{Batch, Cause, Change};
+pub use change::{Batch, Cause, Change, guard_word};
 pub use command::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Renewal,
     Scope,

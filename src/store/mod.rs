@@ -9,6 +9,7 @@
 //! cannot bring up to date gets a snapshot to start over from.
 
 mod books;
+mod census;
 mod clock;
 mod deadlines;
 mod draft;
@@ -32,8 +33,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::guard::Guard;
 use crate::model::{InstanceId, Lease, LeaseId, Revision, ServiceName, StoreId};
 use crate::registry::{Batch, Command, Limits, Outcome, Refusal, Registry};
+pub use census::census;
 pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 use snapshot::{Replaced, Restorable, Snapshot};
@@ -46,6 +49,8 @@ pub struct Settings {
     pub limits: crate::registry::Limits,
     /// How long the name of a service is remembered after its last instance has left.
     pub name_memory: Duration,
+    /// Whether leases that were not renewed are believed to have ended.
+    pub guard: Guard,
 }
 
 /// A command that was carried out.

@@ -8,6 +8,7 @@
 //! settings web {"ttl":"10s"} · unset web            what holds for the whole service
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
+//! guard web i1,i2 why it is kept                    its last good set is kept; `unguard web`
 //! advance 5s
 //! zone-file svc.internal.zone                       its text indented below; `=> why it is refused`
 //! no-zone-file svc.internal.zone
@@ -140,6 +141,11 @@ impl Player {
                 };
                 self.world.observe(service, id, check, health, words.next()).await;
             }
+            "guard" => {
+                let (ids, evidence) = rest.split_once(' ').expect("who is held, and why");
+                self.world.keep(word, Some((ids, evidence))).await;
+            }
+            "unguard" => self.world.keep(word, None).await,
             "advance" => {
                 let duration: rollcall::model::Duration = word.parse().unwrap();
                 self.world.advance(duration.std()).await;

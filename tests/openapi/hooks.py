@@ -13,6 +13,8 @@ TEXTS = {
     "interval": ["1s", "5s", "1h", "1500ms"],
     "fast-interval": ["50ms", "500ms", "1s"],
     "timeout": ["10ms", "999ms", "1s"],
+    "guard-window": ["1s", "30s", "1h", "1500ms"],
+    "guard-max": ["1s", "5m", "24h"],
     "span-or-never": ["never", "1s", "10m", "1000h"],
     "poll-wait": ["0s", "10ms", "100ms", "10m"],
     "answered-wait": ["0s", "10ms", "100ms", "1m"],

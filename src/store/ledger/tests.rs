@@ -201,7 +201,7 @@ pub(in crate::store) fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: StdDuration::from_secs(5) }
+    Settings { limits, name_memory: StdDuration::from_secs(5), guard: Default::default() }
 }
 
 fn shown(ledger: &Ledger) -> String {

@@ -7,7 +7,8 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::super::schema::{INSTANCES, META, SERVICES};
 use super::*;
-use crate::model::{HttpCheck, HttpMethod, Instance, RequestHeaders};
+use crate::model::{GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, RequestHeaders, Share, WhenAllCritical};
+use crate::registry::Remains;
 use crate::store::record::{self, instance_key};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
@@ -207,5 +208,30 @@ async fn what_a_newer_version_writes_in_another_form_is_refused() {
             LoadError::Future(said) | LoadError::Damaged(said) => assert!(said.starts_with(expected), "{said}"),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[test]
+fn settings_of_every_kind_are_read_as_they_were_written() {
+    let rule = GuardRule {
+        ratio: Share::new(0.25).unwrap(),
+        min: 7,
+        window: Duration::from_secs(10),
+        max: Duration::from_secs(90),
+    };
+    let fallback = Some("spare.payments".parse().unwrap());
+    let all = WhenAllCritical::All;
+    for (settings, json) in [
+        (ServiceSettings::default(), r#"{}"#),
+        (ServiceSettings { guard: Some(GuardChoice::Off), ..ServiceSettings::default() }, r#"{"guard":"off"}"#),
+        (
+            ServiceSettings { ttl: None, guard: Some(GuardChoice::On(rule)), when_all_critical: all, fallback },
+            r#"{"guard":{"on":{"ratio":0.25,"min":7,"window":"10s","max":"1m30s"}},"all_when_critical":true,"fallback":"spare.payments"}"#,
+        ),
+    ] {
+        let remains = Remains { settings: Some(settings.into()), ..Remains::default() };
+        let octets = record::write_service(&remains, None);
+        assert_eq!(String::from_utf8(octets.clone()).unwrap(), format!("1{{\"settings\":{json}}}"));
+        assert_eq!(record::read_service(&octets).unwrap().0, remains);
     }
 }

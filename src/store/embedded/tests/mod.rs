@@ -37,7 +37,7 @@ fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: StdDuration::from_secs(3600) }
+    Settings { limits, name_memory: StdDuration::from_secs(3600), guard: Default::default() }
 }
 
 /// A disk with an empty registry on it.
@@ -188,7 +188,10 @@ fn observe(service: &str, id: &str, epoch: Revision, health: Health) -> Command 
 
 fn configure(service: &str, seconds: u64) -> Command {
     let ttl = Some(Ttl::new(Duration::from_secs(seconds)).unwrap());
-    Command::Configure { service: service.parse().unwrap(), settings: Some(ServiceSettings { ttl }) }
+    Command::Configure {
+        service: service.parse().unwrap(),
+        settings: Some(ServiceSettings { ttl, ..ServiceSettings::default() }),
+    }
 }
 
 fn granted(committed: &Committed) -> LeaseId {
