@@ -110,8 +110,8 @@ impl Checker {
                 self.probe_ended(place, &outcome, now);
             }
             let Some(unheard) = self.hear(now) else { return Ok(()) };
-            more = self.turn_wheel(now) || unheard;
-            self.start_waiting(now);
+            let undone = [unheard, self.turn_wheel(now), self.start_waiting(now)];
+            more = undone.contains(&true);
         }
     }
 
@@ -274,11 +274,11 @@ impl Checker {
         }
     }
 
-    /// Starts first probes that have waited, as there is room for them.
-    fn start_waiting(&mut self, now: Instant) {
+    /// Starts first probes that have waited, as there is room for them, some at once; whether there may be more.
+    fn start_waiting(&mut self, now: Instant) -> bool {
         let (tick, micros) = (self.clock.tick(now), self.clock.micros(now));
         for _ in 0..STARTS_AT_ONCE {
-            let Some((address, key)) = self.slots.take_waiting(micros) else { return };
+            let Some((address, key)) = self.slots.take_waiting(micros) else { return false };
             // Its instance may have gone, or its address become a listener of our own while it waited.
             let Some(check) = self.table.get_mut(key) else {
                 self.slots.give_back(address, Standing::Doubtful);
@@ -293,6 +293,7 @@ impl Checker {
                 self.slots.give_back(address, Standing::Doubtful);
             }
         }
+        true
     }
 
     fn probe_ended(&mut self, place: u32, outcome: &Outcome, now: Instant) {

@@ -41,6 +41,7 @@ mod wheel;
 mod answer;
 mod dialogue;
 mod http;
+mod kind;
 mod outcome;
 mod prober;
 mod tcp;

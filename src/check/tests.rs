@@ -283,7 +283,6 @@ async fn what_contradicts_the_opinion_is_confirmed_fast_and_then_probes_are_rare
     rig.until_health("i1", Health::Critical).await;
     peer.fit.store(true, SeqCst);
     rig.until_health("i1", Health::Passing).await;
-    assert_eq!(rig.metric("check_transitions_total{to=\"passing\"}"), 2.0);
     assert!(peer.asked() >= 101, "the first decides alone, and then it takes fifty each");
 }
 

@@ -11,6 +11,7 @@ TEXTS = {
     "ttl": ["0s", "1s", "5s", "1h", "1m30s", "60m", "3600000ms"],
     "lease-ttl": ["2s", "15s", "24h", "1h30m", "2000ms"],
     "interval": ["1s", "5s", "1h", "1500ms"],
+    "fast-interval": ["50ms", "500ms", "1s"],
     "timeout": ["10ms", "999ms", "1s"],
     "guard-window": ["1s", "30s", "1h", "1500ms"],
     "guard-max": ["1s", "5m", "24h"],
