@@ -84,6 +84,17 @@ impl Answer {
         Ok(self.head)
     }
 
+    /// Whether nothing more is to come, or nothing that would be looked at.
+    pub(super) fn is_over(&self) -> bool {
+        let come = (self.octets.len() - self.body_at) as u64;
+        let is_whole = |head: Head| match head.body {
+            Framing::Length(length) => come >= length,
+            Framing::Chunked => self.chunks.part == Part::Whole,
+            Framing::UntilClose => false,
+        };
+        self.ended || self.room() == 0 || self.head.is_some_and(is_whole)
+    }
+
     /// Takes the end of what the peer has to say.
     ///
     /// # Errors

@@ -16,6 +16,11 @@ pub(super) trait Dialogue: fmt::Debug + Send {
     /// Goes on as far as the line lets it. Called when the connection has come about, and whenever the peer or the
     /// line has got further; ready when the probe has found out what it wants to know.
     fn advance(&mut self, line: &mut Line<'_>) -> Poll<Result<(), Failure>>;
+
+    /// What it has found out when its time is up, if that is enough.
+    fn found(&mut self) -> Option<Result<(), Failure>> {
+        None
+    }
 }
 
 /// A connection, and room for what comes over it.

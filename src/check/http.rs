@@ -39,6 +39,9 @@ pub(super) struct Exchange {
     method: HttpMethod,
     expect_status: StatusRanges,
     expect_body: Option<String>,
+    /// What to think of the answer, once that is known. The rest of it is heard all the same: a service whose answers
+    /// are cut off would complain of every probe.
+    judged: Option<Result<(), Failure>>,
 }
 
 impl Exchange {
@@ -52,6 +55,7 @@ impl Exchange {
             method: check.method,
             expect_status: check.expect_status.clone(),
             expect_body: check.expect_body.clone(),
+            judged: None,
         }
     }
 
@@ -101,7 +105,7 @@ impl Dialogue for Exchange {
         while line.readable {
             let octets = match ready!(line.read(self.answer.room())) {
                 Ok(octets) => octets,
-                Err(error) => return Poll::Ready(Err(failure_of(&error, self.target))),
+                Err(error) => return Poll::Ready(self.found().unwrap_or(Err(failure_of(&error, self.target)))),
             };
             let to_head = self.method == HttpMethod::Head;
             let come = if octets == 0 {
@@ -109,12 +113,22 @@ impl Dialogue for Exchange {
             } else {
                 self.answer.take(&line.scratch[..octets], to_head)
             };
-            let head = come.map_err(|fault| self.failure(fault))?;
-            if let Poll::Ready(judged) = self.judge(head) {
+            let is_over = come.is_err() || self.answer.is_over();
+            if self.judged.is_none() {
+                let head = come.map_err(|fault| self.failure(fault))?;
+                if let Poll::Ready(judged) = self.judge(head) {
+                    self.judged = Some(judged);
+                }
+            }
+            if is_over && let Some(judged) = self.found() {
                 return Poll::Ready(judged);
             }
         }
         Poll::Pending
+    }
+
+    fn found(&mut self) -> Option<Result<(), Failure>> {
+        self.judged.take()
     }
 }
 
@@ -144,6 +158,36 @@ mod tests {
     }
 
     fn no_change(_: &mut HttpCheck) {}
+
+    #[test]
+    fn an_answer_is_heard_to_its_end_and_counts_before_that() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(target).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let (mut stream, mut peer) = (mio::net::TcpStream::from_std(stream), listener.accept().unwrap().0);
+        let CheckKind::Http(check) = http_check(no_change).kind else { panic!() };
+        let mut exchange = Exchange::new(&check, target);
+        let mut scratch = vec![0; super::super::dialogue::ANSWER_OCTETS_MAX];
+        let mut advance = |exchange: &mut Exchange| {
+            exchange.advance(&mut Line { stream: &mut stream, readable: true, scratch: &mut scratch })
+        };
+        let (head, body) = OK.split_at(OK.len() - 5);
+
+        peer.write_all(head.as_bytes()).unwrap();
+        while exchange.judged.is_none() {
+            assert!(advance(&mut exchange).is_pending(), "the rest is still to come");
+        }
+        assert!(matches!(exchange.found(), Some(Ok(()))), "it would count if its time were up");
+        exchange.judged = Some(Ok(()));
+        peer.write_all(body.as_bytes()).unwrap();
+        let ended = loop {
+            if let Poll::Ready(ended) = advance(&mut exchange) {
+                break ended;
+            }
+        };
+        assert!(ended.is_ok() && exchange.answer.is_over());
+    }
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nI am fit";
 

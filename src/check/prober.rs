@@ -121,9 +121,16 @@ impl Prober {
     /// Gives up a probe that has not ended; what that says of its target.
     pub(super) fn give_up(&mut self, flight: u32) -> Outcome {
         let ended = self.flights.get_mut(flight as usize).and_then(Option::take);
-        let Some(Flight { target, timeout, stream, connected, .. }) = ended else { return Outcome::Abandoned };
+        let Some(Flight { target, timeout, stream, connected, mut dialogue, .. }) = ended else {
+            return Outcome::Abandoned;
+        };
         self.free.push(flight);
         reset(&stream);
+        match dialogue.found() {
+            Some(Ok(())) => return Outcome::Passed,
+            Some(Err(failure)) => return Outcome::Failed(failure),
+            None => {}
+        }
         let failure = if connected { Failure::NoAnswer } else { Failure::NoConnection };
         Outcome::Failed(failure(target, timeout))
     }
