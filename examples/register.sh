@@ -1,6 +1,7 @@
 #!/bin/sh
 # Keeps an instance listed for as long as this script runs: registers it with a lease, renews the lease, registers
-# again when the lease is gone, and deregisters at the end. Start it beside a service that cannot do this itself.
+# again when the lease is gone, and at the end drains, waits until no cache holds it, and deregisters. End the service
+# after this script. Start it beside a service that cannot do this itself.
 #
 #   examples/register.sh SERVICE ID PORT [ADDRESS]
 #   examples/register.sh web "$(hostname)" 8080
@@ -13,6 +14,7 @@
 #   ROLLCALL_HTTP_ADDR   where Rollcall's API is            (localhost:8500)
 #   LEASE_TTL            how long it stays listed when this script dies without a word, at least 2s  (15s)
 #   RENEW_EVERY          seconds between renewals; a third of LEASE_TTL survives a lost one           (5)
+#   DRAIN_MAX            seconds that the end may take until no cache holds it; 0 leaves at once              (30)
 #   GENERATION           a number that grows with each start  (seconds since 1970)
 set -eu
 
@@ -23,6 +25,7 @@ fi
 service=$1 id=$2 port=$3 address=${4:-}
 lease_ttl=${LEASE_TTL:-15s}
 renew_every=${RENEW_EVERY:-5}
+drain_max=${DRAIN_MAX:-30}
 generation=${GENERATION:-$(date +%s)}
 
 case $port in
@@ -41,9 +44,12 @@ if [ -n "$address" ]; then
 fi
 body="$body}"
 
+# How long an answer may take.
+seconds=5
+
 # Sends a request and leaves the response's status in $status, its body in $answer. No response at all is status 000.
 call() {
-    answer=$(curl --silent --max-time 5 --write-out '\n%{http_code}' "$@") || true
+    answer=$(curl --silent --max-time "$seconds" --write-out '\n%{http_code}' "$@") || true
     status=$(printf '%s\n' "$answer" | tail -n 1)
     answer=$(printf '%s\n' "$answer" | sed '$d')
 }
@@ -89,6 +95,19 @@ renew() {
 leave() {
     trap - EXIT
     kill "$pause" 2>/dev/null || true
+    # Out of answers now, but only as what we registered: 412 if it has changed since, and then we look whether it is ours.
+    for _ in 1 2 3 4 5; do
+        [ "$drain_max" -gt 0 ] || break
+        seconds=$drain_max
+        call --request POST "$instance/drain?wait=true" --header "if-match: \"$revision\""
+        seconds=5
+        [ "$status" = 412 ] || break
+        call "$instance"
+        case $status$answer in
+            200*"\"generation\":$generation,"*) revision=$(revision_of_answer) ;;
+            *) break ;;
+        esac
+    done
     for _ in 1 2 3 4 5; do
         call --request DELETE "$instance" --header "if-match: \"$revision\""
         case $status in

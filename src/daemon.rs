@@ -42,6 +42,8 @@ pub enum DaemonError {
     Store(OpenError),
     /// The demonstration's services could not be started.
     Demo(std::io::Error),
+    /// Health checks cannot be run.
+    Checks(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
     Ended(&'static str),
     /// There is nobody to forward to, and why.
@@ -59,6 +61,7 @@ impl fmt::Display for DaemonError {
             Self::Zones(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "the signals that end a server cannot be received: {error}"),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
+            Self::Checks(error) => write!(f, "health checks cannot run: {error}"),
             Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
     }

@@ -14,22 +14,37 @@
 
 // What everything speaks of.
 pub mod model;
+#[cfg(feature = "server")]
 pub mod net;
+#[cfg(feature = "server")]
 pub mod telemetry;
 // What the registry is, and what speaks to one from outside.
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
 pub mod registry;
 // Where it is kept, and how it is read.
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
 pub mod view;
+#[cfg(feature = "server")]
 pub mod zone;
 // What changes it and what serves it.
+#[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
 pub mod check;
+#[cfg(feature = "server")]
 pub mod dns;
+#[cfg(feature = "server")]
 pub mod replica;
 // What puts it together.
+#[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod daemon;
+#[cfg(feature = "server")]
 pub mod demo;

@@ -60,6 +60,7 @@ unbound unbound
 dnsmasq dnsmasq-base
 ip iproute2
 curl curl
+python3 python3
 PROGRAMS
     python3 -c 'import ensurepip' 2>/dev/null || printf '%s\n' python3-venv
 }
@@ -88,6 +89,17 @@ install_packages() {
     fi
 }
 
+# The client without the server: it builds, and brings few packages to whoever uses it.
+client_alone() {
+    local features=(--no-default-features --features client) packages
+    cargo clippy --lib "${features[@]}" --locked -- -D warnings
+    packages=$(cargo tree "${features[@]}" --locked --edges normal --prefix none | sed 's/ (\*)$//' | sort -u | wc -l)
+    if [ "$packages" -gt 35 ]; then
+        printf 'the client alone is %d packages, which is more than 35\n' "$packages" >&2
+        return 1
+    fi
+}
+
 tests() {
     if is_root; then
         ROLLCALL_TEST_SYSTEM=1 cargo test --locked
@@ -97,7 +109,18 @@ tests() {
 }
 
 # Network namespaces need root, building does not: the test program alone runs through sudo.
-system_tests() {
+system_# The client without the server: it builds, and brings few packages to whoever uses it.
+client_alone() {
+    local features=(--no-default-features --features client) packages
+    cargo clippy --lib "${features[@]}" --locked -- -D warnings
+    packages=$(cargo tree "${features[@]}" --locked --edges normal --prefix none | sed 's/ (\*)$//' | sort -u | wc -l)
+    if [ "$packages" -gt 35 ]; then
+        printf 'the client alone is %d packages, which is more than 35\n' "$packages" >&2
+        return 1
+    fi
+}
+
+tests() {
     cargo test --locked --test integration \
         --config "target.'cfg(unix)'.runner = ['sudo', '-n', 'env', 'PATH=$PATH', 'ROLLCALL_TEST_SYSTEM=1']" \
         -- system:: the_script_
@@ -109,6 +132,7 @@ if [ "${#missing[@]}" -gt 0 ] && can_be_root; then
 fi
 step 'format' cargo fmt --check
 step 'lints' cargo clippy --all-targets --locked -- -D warnings
+step 'client alone' client_alone
 RUSTDOCFLAGS='-D warnings' step 'documentation' cargo doc --no-deps --locked --document-private-items
 step 'tests' tests
 step 'API against its document' quietly tests/openapi.sh

@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::extract::{Object, instance_id, json, new_service_name, service_name};
-use super::instances::{peer, random_id};
+use super::instances::{nothing_to_renew, peer, random_id};
 use super::problem::Problem;
 use super::registration::RegistrationBody;
 use super::shape::{InstanceShape, LeaseShape};
 use super::{Context, form, guard};
-use crate::model::{InstanceId, LeaseIdError, Revision, ServiceName, StoreId};
-use crate::registry::{Actor, Command, IdChoice, Outcome, Precondition, Refusal, Register, Renewal};
+use crate::model::{InstanceId, LeaseIdError, Place, Revision, ServiceName, StoreId};
+use crate::registry::{Actor, Command, IdChoice, Outcome, Precondition, Refusal, Register, Registry, Renewal};
 use crate::store::CommitError;
 
 /// Operations of one batch.
@@ -237,16 +237,24 @@ impl OperationBody {
     }
 }
 
-/// Two registrations of one instance in one moment are a mistake: nobody would ever see the first.
+/// Two registrations of one instance, or where only one can be, in one moment are a mistake: nobody would ever see the
+/// first.
 fn check_once(commands: &[Command]) -> Result<(), Problem> {
-    let mut seen = HashMap::new();
+    let (mut instances, mut places) = (HashMap::new(), HashMap::new());
     for (position, command) in commands.iter().enumerate() {
-        if let Command::Register(register) = command
-            && let Some(first) = seen.insert((&register.service, register.id.id()), position)
-        {
-            let (service, id) = (&register.service, register.id.id());
-            let detail = format!("operation {first} registers instance {id} of {service} already");
-            return Err(Problem::invalid(format!("/operations/{position}"), detail));
+        let Command::Register(register) = command else { continue };
+        let Register { service, registration, .. } = &**register;
+        let id = register.id.id();
+        let refused = |detail| Err(Problem::invalid(format!("/operations/{position}"), detail));
+        if let Some(first) = instances.insert((service, id), position) {
+            return refused(format!("operation {first} registers instance {id} of {service} already"));
+        }
+        let Place { addresses, port, protocol } = registration.place();
+        for address in addresses.iter().filter(|_| !registration.shared_address) {
+            if let Some(first) = places.insert((service, address, port, protocol), position) {
+                let detail = format!("operation {first} registers {address} and port {port} of {service} already");
+                return refused(detail + "; both may be there with `shared_address`");
+            }
         }
     }
     Ok(())
@@ -287,14 +295,14 @@ pub(super) struct BatchShape<'a> {
 }
 
 /// Says no as the operation alone would, and which it was.
-fn refused(refusal: &Refusal, commands: &[Command]) -> Problem {
+fn refused(refusal: &Refusal, commands: &[Command], view: &Registry) -> Problem {
     let Refusal::InBatch { position, refusal: inner } = refusal else { return Problem::refused(refusal) };
-    match (&**inner, commands.get(*position)) {
-        (Refusal::LeaseGone(id), Some(Command::Renew(_))) => {
-            Problem::lapsed(vec![id.to_string()]).within(&format!("/operations/{position}"))
-        }
-        _ => Problem::refused(refusal),
-    }
+    let problem = match (&**inner, commands.get(*position)) {
+        (Refusal::LeaseGone(id), Some(Command::Renew(_))) => Problem::lapsed(vec![id.to_string()]),
+        (Refusal::NoInstance, Some(Command::Renew(Renewal::Own(service, id)))) => nothing_to_renew(view, service, id),
+        _ => return Problem::refused(refusal),
+    };
+    problem.within(&format!("/operations/{position}"))
 }
 
 /// `POST /v1/batch`
@@ -316,7 +324,9 @@ pub(super) async fn batch(
     check_once(&commands)?;
     let committed = match context.store.commit_by(actor, Command::Batch(commands.clone())).await {
         Ok(committed) => committed,
-        Err(CommitError::Refused(refusal)) => return Err(refused(&refusal, &commands)),
+        Err(CommitError::Refused(refusal)) => {
+            return Err(refused(&refusal, &commands, &context.view.load()));
+        }
         Err(CommitError::Unavailable(reason)) => return Err(Problem::unavailable(&reason)),
     };
     context.served(committed.revision).await?;

@@ -33,6 +33,8 @@ pub(super) struct CheckBody {
     r#type: String,
     #[schemars(with = "Option<form::Interval>")]
     interval: Option<String>,
+    #[schemars(with = "Option<form::FastInterval>")]
+    fast_interval: Option<String>,
     #[schemars(with = "Option<form::Timeout>")]
     timeout: Option<String>,
     /// How many successes in a row turn critical into passing; 1 when left out.
@@ -119,12 +121,16 @@ impl CheckBody {
         if timeout > interval {
             return Err(Problem::invalid(at("timeout"), "timeout is at most the interval"));
         }
+        let usual = CheckSpec::usual_fast_interval(interval);
+        let bounds = (probe_bounds::FAST_INTERVAL_MIN, interval);
+        let fast_interval = within(self.fast_interval.as_deref(), usual, "fast_interval", bounds)?;
         let name = self.name.as_deref().unwrap_or(&self.r#type);
         Ok(CheckSpec {
             name: name
                 .parse::<Label>()
                 .map_err(|error| Problem::invalid_name("name of a check", &error).at(at("name")))?,
             interval,
+            fast_interval,
             timeout,
             rise: times(self.rise, RISE, "rise")?,
             fall: times(self.fall, FALL, "fall")?,

@@ -2,6 +2,7 @@
 //!
 //! The question is put to the zone as DNS puts it, for a client with EDNS, so the two cannot disagree.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use super::extract::Params;
 use super::form::{self, forms};
+use super::probing::{fails, held};
 use super::problem::Problem;
 use super::{Context, Peer, guard};
 use crate::model::{Label, Revision, StoreId};
@@ -62,13 +64,27 @@ struct JudgedShape<'a> {
     /// Whether it is in the answer.
     kept: bool,
     /// Why, or why not.
-    because: &'a str,
+    because: Cow<'a, str>,
 }
 
-impl<'a> From<&'a Judged> for JudgedShape<'a> {
-    fn from(judged: &'a Judged) -> Self {
-        Self { id: &judged.instance.id, kept: judged.kept, because: &judged.because }
+/// Everybody who is kept or withheld; of those who fail, also what they have to do because they flap.
+async fn judged<'a>(instances: &'a [Judged], context: &Context) -> Vec<JudgedShape<'a>> {
+    let failing = || instances.iter().filter(|judged| !judged.kept && fails(&judged.instance));
+    let names = failing().map(|judged| (judged.instance.service.clone(), judged.instance.id.clone()));
+    let reports = context.reports_of(names.collect()).await;
+    let shape = |judged: &'a Judged| JudgedShape {
+        id: &judged.instance.id,
+        kept: judged.kept,
+        because: Cow::Borrowed(&judged.because),
+    };
+    let mut shapes: Vec<JudgedShape<'a>> = instances.iter().map(shape).collect();
+    for (judged, reports) in failing().zip(&reports) {
+        let of_it = shapes.iter_mut().find(|shape| shape.id == &judged.instance.id);
+        if let (Some(shape), Some(held)) = (of_it, held(&judged.instance, reports)) {
+            shape.because.to_mut().push_str(&held);
+        }
     }
+    shapes
 }
 
 /// What DNS answers to a question, and why.
@@ -174,7 +190,7 @@ pub(super) async fn explain(
         answer: lines(&answer.answers),
         authority: lines(&answer.authorities),
         additional: lines(&answer.additionals),
-        instances: instances.iter().map(Into::into).collect(),
+        instances: judged(&instances, &context).await,
     };
     let mut response = Json(shape).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(revision));

@@ -249,6 +249,16 @@ pub(super) async fn no_params(params: Params, request: Request<Body>, next: Next
     Ok(next.run(request).await)
 }
 
+/// Refuses changes under a condition, for routes that cannot hold it: ignored, it would be taken for one that held.
+pub(super) async fn no_precondition(request: Request<Body>, next: Next) -> Result<Response, Problem> {
+    if precondition(request.headers())? != Precondition::None {
+        return Err(Problem::bad_request(
+            "this call takes no If-Match and no If-None-Match: what it changes has no revision",
+        ));
+    }
+    Ok(next.run(request).await)
+}
+
 /// The parameters of a query. What no route takes is refused, so that a slip of the pen is noticed.
 #[derive(Debug)]
 pub(super) struct Params(Vec<(String, String)>);

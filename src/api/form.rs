@@ -185,6 +185,11 @@ forms! {
     /// From one probe to the next.
     Interval inline |_| duration("interval", "5s", between(probe_bounds::INTERVAL));
 
+    /// From one probe to the next while results contradict the opinion; a tenth of the interval when left out.
+    FastInterval inline |_| duration(
+        "fast-interval", "500ms", format_args!("{} to the interval", probe_bounds::FAST_INTERVAL_MIN),
+    );
+
     /// How long a probe may take.
     Timeout inline |_| duration(
         "timeout", "1s", format_args!("{}, and at most the interval", between(probe_bounds::TIMEOUT)),

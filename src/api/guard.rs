@@ -32,8 +32,8 @@ fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// Whether a Host names this machine whatever DNS says: an IP address, `localhost` or a name below it (RFC 6761 §6.3).
-fn is_here(host: &HeaderValue) -> bool {
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+fn is_here(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
     let host = authority.host();
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if literal.parse::<IpAddr>().is_ok() {
@@ -49,7 +49,10 @@ fn is_here(host: &HeaderValue) -> bool {
 /// ask a local registry, reads included, with an origin that fits the Host.
 fn is_misdirected(request: &Request<Body>) -> bool {
     let is_local = request.extensions().get::<Peer>().is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
-    is_local && request.headers().get(header::HOST).is_some_and(|host| !is_here(host))
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    // A target in absolute form says it once more, and counts (RFC 9112 §3.2.2).
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    is_local && host.into_iter().chain(target).any(|host| !is_here(host))
 }
 
 /// Refuses what no route should see, and completes what routes answer.
@@ -92,7 +95,7 @@ mod tests {
         for host in
             ["127.0.0.1", "127.0.0.1:8500", "[::1]:8500", "10.0.0.1", "localhost", "LocalHost.:8500", "a.localhost"]
         {
-            assert!(is_here(&HeaderValue::from_static(host)), "{host}");
+            assert!(is_here(host.as_bytes()), "{host}");
         }
         for host in [
             "",
@@ -108,7 +111,7 @@ mod tests {
             "::1",
             "127.1",
         ] {
-            assert!(!is_here(&HeaderValue::from_static(host)), "{host}");
+            assert!(!is_here(host.as_bytes()), "{host}");
         }
     }
 }

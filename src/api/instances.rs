@@ -14,9 +14,13 @@ use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody};
 use super::shape::{InstanceShape, LeaseShape, respond};
 use super::values::{expiry, meta, state, tags, weight};
-use super::{BODY_OCTETS_MAX, Context, Peer, guard, wait};
-use crate::model::{Duration, Instance, InstanceId, Label, Revision, ServiceName};
-use crate::registry::{Actor, Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register};
+use super::wait::Patience;
+use super::waiting::Caller;
+use super::{BODY_OCTETS_MAX, Context, Peer, guard};
+use crate::model::{Instance, InstanceId, Label, Revision, ServiceName};
+use crate::registry::{
+    Actor, Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register, Registry,
+};
 use crate::store::CommitError;
 
 /// Tries to find an id that no instance has, when the server chooses.
@@ -34,12 +38,12 @@ async fn registered(
     created: bool,
     instance: &Arc<Instance>,
     revision: Revision,
-    wait: Option<Duration>,
+    patience: Option<Patience>,
     context: &Context,
 ) -> Result<Response, Problem> {
     let done = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let Some(wait) = wait else { return Ok(written(done, instance, revision, context)) };
-    let instance = context.answered(&instance.service, &instance.id, wait).await?;
+    let Some(patience) = patience else { return Ok(written(done, instance, revision, context)) };
+    let instance = patience.answered(&instance.service, &instance.id, context).await?;
     let status = if instance.answered() { done } else { StatusCode::ACCEPTED };
     Ok(written(status, &instance, context.view.load().revision(), context))
 }
@@ -70,17 +74,18 @@ pub(super) async fn register(
     State(context): State<Arc<Context>>,
     actor: Actor,
     Path((service, id)): Path<(String, String)>,
+    caller: Caller,
     params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
-    let wait = wait::to_be_answered(params)?;
+    let patience = Patience::take(params, caller, &context)?;
     let register = read(&context, service, IdChoice::Given(id), request).await?;
     let committed = context.commit(actor, Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
-    registered(*created, instance, committed.revision, wait, &context).await
+    registered(*created, instance, committed.revision, patience, &context).await
 }
 
 /// An id of letters and digits that begins with a letter.
@@ -100,11 +105,12 @@ pub(super) async fn register_chosen(
     State(context): State<Arc<Context>>,
     actor: Actor,
     Path(service): Path<String>,
+    caller: Caller,
     params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let service = new_service_name(&service, &context.zone)?;
-    let wait = wait::to_be_answered(params)?;
+    let patience = Patience::take(params, caller, &context)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
         let committed =
@@ -122,7 +128,7 @@ pub(super) async fn register_chosen(
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
         let location = format!("/v1/services/{}/instances/{}", instance.service, instance.id);
-        let mut response = registered(true, instance, committed.revision, wait, &context).await?;
+        let mut response = registered(true, instance, committed.revision, patience, &context).await?;
         if let Ok(location) = HeaderValue::from_str(&location) {
             response.headers_mut().insert(header::LOCATION, location);
         }
@@ -139,7 +145,10 @@ pub(super) async fn show(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let view = context.view.load();
     let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
-    Ok(written(StatusCode::OK, instance, view.revision(), &context))
+    let shape = InstanceShape::new(instance, &context).with_reports(instance, &context.reports(instance).await);
+    let mut response = respond(StatusCode::OK, &shape, instance);
+    response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
+    Ok(response)
 }
 
 /// `PATCH /v1/services/{service}/instances/{id}`
@@ -193,6 +202,12 @@ pub(super) async fn deregister(
     Ok(response)
 }
 
+/// Why an instance that is not there cannot be renewed: it lapsed, or was never there or left otherwise.
+pub(super) fn nothing_to_renew(view: &Registry, service: &ServiceName, id: &InstanceId) -> Problem {
+    let has_lapsed = view.service(service).is_some_and(|service| service.has_lapsed(id));
+    if has_lapsed { Problem::own_lapsed() } else { Problem::nothing_to_renew() }
+}
+
 /// `POST /v1/services/{service}/instances/{id}/renew`
 pub(super) async fn renew(
     State(context): State<Arc<Context>>,
@@ -202,10 +217,7 @@ pub(super) async fn renew(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     no_body(request).await?;
     let view = context.view.load();
-    let Some(instance) = view.instance(&service, id.as_str()) else {
-        let has_lapsed = view.service(&service).is_some_and(|service| service.has_lapsed(&id));
-        return Err(if has_lapsed { Problem::own_lapsed() } else { Problem::nothing_to_renew() });
-    };
+    let instance = view.instance(&service, id.as_str()).ok_or_else(|| nothing_to_renew(&view, &service, &id))?;
     let own = instance.lease.filter(|lease| lease.own);
     let own = own.ok_or_else(|| Problem::no_own_lease(instance.lease.map(|lease| lease.id)))?;
     match context.renew(own.id).await? {

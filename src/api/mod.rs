@@ -25,6 +25,7 @@ mod values;
 mod wording;
 // What goes out.
 mod paging;
+mod probing;
 mod problem;
 mod shape;
 // Which routes there are, and what the API's document says of them.
@@ -48,6 +49,7 @@ mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +62,7 @@ pub use problem::Problem;
 pub use routes::router;
 pub use serve::{Listeners, Settings};
 
-use crate::model::{Registration, Revision, ZoneName};
+use crate::model::{InstanceId, ProbeReport, Registration, Revision, ServiceName, ZoneName};
 use crate::registry::{Actor, Command};
 use crate::store::{Committed, Store};
 use crate::view::ViewReader;
@@ -76,6 +78,10 @@ pub type CheckRefused = (usize, String);
 
 /// Says whether the checks of a registration may aim where they do.
 pub type PermitChecks = dyn Fn(&Registration) -> Result<(), CheckRefused> + Send + Sync;
+
+/// Says what this node's probes know of the checks of instances, in their order.
+pub type ReportChecks =
+    dyn Fn(Vec<(ServiceName, InstanceId)>) -> Pin<Box<dyn Future<Output = Vec<Vec<ProbeReport>>> + Send>> + Send + Sync;
 
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
@@ -99,6 +105,8 @@ pub struct Context {
     pub explain_allow: Vec<IpNet>,
     /// Whether checks may aim where they do.
     pub permit_checks: Box<PermitChecks>,
+    /// What probes have found out beyond opinions.
+    pub report_checks: Box<ReportChecks>,
     /// What keeps this node from being ready.
     pub not_ready: Box<NotReady>,
     /// Renders what `/metrics` shows.

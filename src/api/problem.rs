@@ -296,6 +296,11 @@ impl Problem {
         problem
     }
 
+    /// The server goes before a drained instance may.
+    pub(super) fn closing_before(safe_to_stop_at: Timestamp) -> Self {
+        Self::unavailable(&format!("the server is closing, and the instance is safe to stop at {safe_to_stop_at} only"))
+    }
+
     /// As many requests wait for a change as may.
     pub(super) fn too_many_waiting() -> Self {
         let detail = "as many requests wait for a change as may; ask without waiting, or try again later";

@@ -8,10 +8,11 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::probing::{ReportShape, held};
 use super::{Context, form};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, LeaseId, Meta, RequestHeaders, State, Timestamp,
-    Transport,
+    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, LeaseId, Meta, ProbeReport, RequestHeaders,
+    State, Timestamp, Transport,
 };
 
 /// Any value as its text.
@@ -102,6 +103,8 @@ struct CheckShape<'a> {
     r#type: &'a str,
     #[schemars(with = "form::Interval")]
     interval: crate::model::Duration,
+    #[schemars(with = "form::FastInterval")]
+    fast_interval: crate::model::Duration,
     #[schemars(with = "form::Timeout")]
     timeout: crate::model::Duration,
     /// How many successes in a row turn critical into passing.
@@ -123,6 +126,8 @@ struct CheckShape<'a> {
     since: Timestamp,
     /// Why the last probe failed, when the opinion is critical.
     last_error: Option<&'a str>,
+    #[serde(flatten)]
+    report: Option<ReportShape>,
 }
 
 impl<'a> CheckShape<'a> {
@@ -142,6 +147,7 @@ impl<'a> CheckShape<'a> {
             name: &spec.name,
             r#type: spec.kind.as_str(),
             interval: spec.interval,
+            fast_interval: spec.fast_interval,
             timeout: spec.timeout,
             rise: spec.rise,
             fall: spec.fall,
@@ -150,6 +156,7 @@ impl<'a> CheckShape<'a> {
             health: state.health,
             since: state.since,
             last_error: state.last_error.as_deref(),
+            report: None,
         }
     }
 }
@@ -274,6 +281,19 @@ impl<'a> InstanceShape<'a> {
             lease,
             checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
         }
+    }
+}
+
+impl InstanceShape<'_> {
+    /// The same with what probes have found out.
+    pub(super) fn with_reports(mut self, instance: &Instance, reports: &[ProbeReport]) -> Self {
+        for check in &mut self.checks {
+            check.report = reports.iter().find(|report| report.check == *check.name).map(Into::into);
+        }
+        if let (Some(because), Some(held)) = (&mut self.withheld_because, held(instance, reports)) {
+            because.push_str(&held);
+        }
+        self
     }
 }
 

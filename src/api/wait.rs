@@ -8,16 +8,18 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::extract::{Params, Path, instance_id, optional_json, precondition, service_name};
 use super::form::{self, forms};
 use super::problem::Problem;
 use super::shape::{DrainedShape, respond};
 use super::values::expiry;
+use super::waiting::{Caller, Place};
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Duration, Instance, InstanceId, ServiceName, State as InstanceState};
-use crate::registry::{Actor, Amendment, Command, Expiry, Outcome};
+use crate::registry::{Actor, Amendment, Command, Expiry, Outcome, Registry};
+use crate::view::Interest;
 use crate::zone::Until;
 
 /// The longest that a registration may wait.
@@ -28,35 +30,59 @@ forms! {
     AnsweredWait inline |_| form::duration("answered-wait", "10s", format_args!("at most {WAIT_MAX}"));
 }
 
-/// For how long a registration is to wait until it is answered.
-pub(super) fn to_be_answered(mut params: Params) -> Result<Option<Duration>, Problem> {
-    let wait = params.take("wait")?.map(|text| match text.parse::<Duration>() {
-        Ok(wait) if wait <= WAIT_MAX => Ok(wait),
-        Ok(_) => Err(Problem::invalid_parameter(format!("`wait` is at most {WAIT_MAX}"))),
-        Err(error) => Err(Problem::invalid_parameter(format!("`wait`: {error}"))),
-    });
-    params.finish()?;
-    wait.transpose()
+/// How a registration waits until it is answered.
+#[derive(Debug)]
+pub(super) struct Patience {
+    wait: Duration,
+    caller: Caller,
+    #[expect(dead_code, reason = "held for as long as it waits")]
+    place: Place,
 }
 
-impl Context {
-    /// Waits until an instance is answered, but no longer than `wait`; the instance as it then is.
+impl Patience {
+    /// Takes `wait` from the parameters, and a place to wait in, before anything is registered.
+    pub(super) fn take(mut params: Params, caller: Caller, context: &Context) -> Result<Option<Self>, Problem> {
+        let wait = params.take("wait")?.map(|text| match text.parse::<Duration>() {
+            Ok(wait) if wait <= WAIT_MAX => Ok(wait),
+            Ok(_) => Err(Problem::invalid_parameter(format!("`wait` is at most {WAIT_MAX}"))),
+            Err(error) => Err(Problem::invalid_parameter(format!("`wait`: {error}"))),
+        });
+        params.finish()?;
+        let Some(wait) = wait.transpose()? else { return Ok(None) };
+        let place = context.waiting.admit(caller.client)?;
+        Ok(Some(Self { wait, caller, place }))
+    }
+
+    /// Waits until an instance is answered, but no longer than was asked for and than the server serves; the instance as
+    /// it then is.
     ///
     /// What is answered in the view is answered in DNS, because the zone serves a change before the view shows it.
     pub(super) async fn answered(
-        &self,
+        mut self,
         service: &ServiceName,
         id: &InstanceId,
-        wait: Duration,
+        context: &Context,
     ) -> Result<Arc<Instance>, Problem> {
-        let end = Instant::now() + wait.std();
+        let end = Instant::now() + self.wait.std();
         loop {
-            let view = self.view.load();
+            let view = context.view.load();
             let instance = view.instance(service, id.as_str()).ok_or_else(Problem::left_meanwhile)?;
-            if instance.answered() || timeout_at(end, self.view.reached(view.revision().next())).await.is_err() {
+            if instance.answered() {
                 return Ok(instance.clone());
             }
+            tokio::select! {
+                () = context.touched(service, &view) => {}
+                () = sleep_until(end) => return Ok(instance.clone()),
+                () = self.caller.closing() => return Ok(instance.clone()),
+            }
         }
+    }
+}
+
+impl Context {
+    /// Waits until an instance of a service is no longer as a view shows it.
+    async fn touched(&self, service: &ServiceName, view: &Registry) {
+        self.view.follow(Interest::Service(service.clone()), Some(view.revision())).changed().await;
     }
 }
 
@@ -86,11 +112,13 @@ pub(super) async fn drain(
     State(context): State<Arc<Context>>,
     actor: Actor,
     Path((service, id)): Path<(String, String)>,
+    caller: Caller,
     params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let wait = until_safe(params)?;
+    let place = wait.then(|| context.waiting.admit(caller.client)).transpose()?;
     let precondition = precondition(request.headers())?;
     let body: DrainBody = optional_json(request, BODY_OCTETS_MAX).await?.unwrap_or_default();
     let amendment = Amendment {
@@ -110,8 +138,8 @@ pub(super) async fn drain(
     // Somebody may have brought it back up, or taken it out, in this moment; then it is not safe to know when.
     let safe = context.live.safe_to_stop_at(&service, &id).ok_or_else(Problem::left_meanwhile)?;
     let mut revision = committed.revision;
-    if wait {
-        wait_until_safe(&context, &service, &id, safe).await?;
+    if let Some(_place) = place {
+        wait_until_safe(&context, &service, &id, safe, caller).await?;
         let view = context.view.load();
         instance = view.instance(&service, id.as_str()).ok_or_else(Problem::left_meanwhile)?.clone();
         revision = view.revision();
@@ -128,6 +156,7 @@ async fn wait_until_safe(
     service: &ServiceName,
     id: &InstanceId,
     safe: Until,
+    mut caller: Caller,
 ) -> Result<(), Problem> {
     loop {
         let view = context.view.load();
@@ -136,7 +165,8 @@ async fn wait_until_safe(
         }
         tokio::select! {
             () = sleep_until(safe.instant) => return Ok(()),
-            () = context.view.reached(view.revision().next()) => {}
+            () = context.touched(service, &view) => {}
+            () = caller.closing() => return Err(Problem::closing_before(safe.wall)),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Waiting {
     /// Nobody waits yet, of as many connections.
     pub fn among(connections: ConnectionLimits, registry: &mut prometheus_client::registry::Registry) -> Self {
         let waiting = Self::within(connections);
-        let help = "Requests that wait for a change: watches and long polls";
+        let help = "Requests that wait: watches, long polls, registrations and drains";
         registry.register("http_waiting", help, waiting.0.total.clone());
         waiting
     }

@@ -1,117 +1,145 @@
-//! The task that probes: it follows the store, keeps time, and commits what turned.
+//! The thread that probes: it keeps time, and says what turned.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::metrics::Metrics;
+use super::clock::{Clock, TICK, Tick, ticks};
+use super::metrics::{Metrics, Skip};
 use super::outcome::{Failure, Outcome};
-use super::probe::probe;
-use super::schedule::{First, Schedule};
-use super::slots::{Slots, Standing};
-use super::table::{Key, Stage, Table, Transition};
+use super::post::{Ended, Key, Turn, Wish, Word};
+use super::prober::Prober;
+use super::rate::Rate;
+use super::rhythm::Pace;
+use super::slots::{Bounds, Full, Slots, Standing};
+use super::table::{Running, Stage, Table};
+use super::wheel::Wheel;
 use super::{Settings, TargetRefused, Targets};
 use crate::model::{Health, Instance, InstanceId, ServiceName, Timestamp};
-use crate::registry::{Actor, Change, Command, Observation, Registry};
-use crate::store::{CommitError, Committed, Followed, Store};
+use crate::registry::{Change, Observation, Registry};
+use crate::store::Followed;
 
-/// Transitions that are committed at once. An engine that writes to disk gathers them into few writes.
-const COMMITS_MAX: usize = 256;
-/// Due probes that are started before results are looked at again, because results give room back.
-const STARTS_AT_ONCE: usize = 256;
+/// Due probes that are started before results are looked at again, because results give room back, and how long a
+/// probe took is known the better.
+const STARTS_AT_ONCE: usize = 32;
+/// Words that are heard before results are looked at again.
+const WORDS_AT_ONCE: usize = 64;
 
-/// A probe that runs.
+/// Where the thread hears words, and tells wishes.
 #[derive(Debug)]
-struct Running {
-    key: Key,
-    address: IpAddr,
-    standing: Standing,
+pub(super) struct Lines {
+    pub(super) words: mpsc::Receiver<Word>,
+    /// Has room for as many wishes as may be under way.
+    pub(super) wishes: mpsc::Sender<Wish>,
 }
 
-/// A commit that ended.
-#[derive(Debug)]
-struct Ended {
-    key: Key,
-    health: Health,
-    error: Option<Arc<str>>,
-    result: Result<Committed, CommitError>,
+/// When the first probe of a check is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// Now: somebody waits for it.
+    AtOnce,
+    /// Some time within an interval: many checks start together and none is in a hurry.
+    Spread,
 }
 
-/// Probes every instance in a store and tells the store whenever an opinion turns.
-pub struct Checker {
-    store: Arc<dyn Store>,
+/// Probes every instance that it hears of, and says whenever an opinion turns.
+#[derive(Debug)]
+pub(super) struct Checker {
+    clock: Clock,
     targets: Arc<Targets>,
     metrics: Metrics,
     table: Table,
-    schedule: Schedule<Key>,
+    /// By places of the table: when a check that is idle is probed, or a probe that runs is given up.
+    wheel: Wheel,
     slots: Slots<Key>,
-    probes: JoinSet<(Outcome, Duration)>,
-    running: HashMap<Id, Running, foldhash::fast::RandomState>,
-    commits: JoinSet<Ended>,
-    /// Checks whose transition waits for room among the commits; each at most once.
+    prober: Prober,
+    lines: Lines,
+    /// Wishes under way.
+    wished: usize,
+    /// Checks whose transition waits for room among the wishes; each at most once.
     turned: VecDeque<Key>,
     /// Whether the last commit failed, so that an outage is logged once and not for each check.
     store_away: bool,
 }
 
 impl Checker {
-    /// Starts probing until `shutdown` holds true or the store closes. Probes and commits that are then under way are
-    /// given up; the opinions in the store stand until somebody probes again.
-    ///
-    /// Its metrics are registered in `metrics`; call it once for each registry.
-    pub fn spawn(
-        store: Arc<dyn Store>,
+    pub(super) fn new(
+        prober: Prober,
         targets: Arc<Targets>,
         settings: &Settings,
-        metrics: &mut prometheus_client::registry::Registry,
-        shutdown: watch::Receiver<bool>,
-    ) -> JoinHandle<()> {
-        let checker = Self {
-            store,
+        metrics: Metrics,
+        lines: Lines,
+    ) -> Self {
+        let bounds = Bounds {
+            room: (settings.concurrency_max, settings.concurrency_per_host_max),
+            rate: (Rate::per_second(settings.rate_max), Rate::per_second(settings.rate_per_host_max)),
+        };
+        Self {
+            clock: Clock::new(Instant::now()),
             targets,
-            metrics: Metrics::new(metrics),
+            metrics,
             table: Table::default(),
-            schedule: Schedule::new(),
-            slots: Slots::new(settings.concurrency_max, settings.concurrency_per_host_max),
-            probes: JoinSet::new(),
-            running: HashMap::default(),
-            commits: JoinSet::new(),
+            wheel: Wheel::new(),
+            slots: Slots::new(bounds),
+            prober,
+            lines,
+            wished: 0,
             turned: VecDeque::new(),
             store_away: false,
-        };
-        tokio::spawn(checker.run(shutdown))
-    }
-
-    async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
-        let mut watch = self.store.watch(None);
-        // Kept from one turn to the next, because an engine need not bear it when its future is dropped halfway.
-        let mut following = watch.next();
-        loop {
-            let due = self.schedule.next();
-            tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => return,
-                followed = &mut following => {
-                    let Some(followed) = followed else { return };
-                    self.follow(followed, Instant::now());
-                    drop(following);
-                    following = watch.next();
-                }
-                Some(ended) = self.probes.join_next_with_id() => self.probe_ended(ended),
-                Some(ended) = self.commits.join_next() => match ended {
-                    Ok(ended) => self.commit_ended(ended),
-                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-                },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.start_due(Instant::now()),
-            }
         }
     }
 
+    /// Probes until nobody has anything to say to it any more.
+    ///
+    /// # Errors
+    /// What the system says when it does not tell of sockets any more.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let (mut ended, mut more) = (Vec::new(), false);
+        loop {
+            let wait = if more { Some(Duration::ZERO) } else { self.idle_for(Instant::now()) };
+            self.prober.wait(wait, &mut ended)?;
+            let now = Instant::now();
+            for (place, outcome) in ended.drain(..) {
+                self.probe_ended(place, &outcome, now);
+            }
+            let Some(unheard) = self.hear(now) else { return Ok(()) };
+            more = self.turn_wheel(now) || unheard;
+            self.start_waiting(now);
+        }
+    }
+
+    /// How long nothing is to be done unless something happens.
+    fn idle_for(&mut self, now: Instant) -> Option<Duration> {
+        // Those that wait for a rate wait for time alone.
+        let rated = self.slots.waits_for_time().then(|| self.clock.tick(now) + 1);
+        let next = [self.wheel.next(), rated].into_iter().flatten().min()?;
+        Some(self.clock.at(next).saturating_duration_since(now))
+    }
+
+    /// Takes what is said; whether there may be more, and none when nobody is there any more.
+    fn hear(&mut self, now: Instant) -> Option<bool> {
+        for _ in 0..WORDS_AT_ONCE {
+            match self.lines.words.try_recv() {
+                Ok(Word::Followed(followed)) => self.follow(followed, now),
+                Ok(Word::Ended(ended)) => self.commit_ended(ended, now),
+                Ok(Word::Asked(names, reply)) => {
+                    let reports = names.iter().map(|name| self.table.reports(name, self.clock, now)).collect();
+                    // Whoever asked may have left.
+                    let _ = reply.send(reports);
+                }
+                Err(mpsc::error::TryRecvError::Empty) => return Some(false),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+            }
+        }
+        Some(true)
+    }
+
     fn follow(&mut self, followed: Followed, now: Instant) {
+        let now = self.clock.tick(now);
         match followed {
             Followed::Reset(registry) => self.start_over(&registry, now),
             // The batch that takes it away follows.
@@ -129,7 +157,7 @@ impl Checker {
         self.metrics.checks.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
     }
 
-    fn start_over(&mut self, registry: &Registry, now: Instant) {
+    fn start_over(&mut self, registry: &Registry, now: Tick) {
         for (service, id) in self.table.without(|service, id| registry.instance(service, id.as_str()).is_some()) {
             self.remove(&service, &id);
         }
@@ -139,106 +167,165 @@ impl Checker {
     }
 
     /// Takes an instance as it is now. `first` says when to probe a new one whose health is known.
-    fn put(&mut self, instance: &Arc<Instance>, first: First, now: Instant) {
-        if self.table.refresh(instance) {
+    fn put(&mut self, instance: &Arc<Instance>, first: First, now: Tick) {
+        if self.table.refresh(instance, now) {
             return;
         }
         self.remove(&instance.service, &instance.id);
-        for key in self.table.insert(instance, &self.targets) {
+        for key in self.table.insert(instance, &self.targets, rand::random, now) {
             let Some(check) = self.table.get_mut(key) else { continue };
-            let unknown = check.threshold.standing() == Health::Unknown;
-            let first = if unknown { First::AtOnce } else { first };
-            self.schedule.start(key, check.spec().interval.std(), first, rand::random(), now);
+            let at_once = first == First::AtOnce || check.threshold.standing() == Health::Unknown;
+            self.wheel.insert(key.place, if at_once { now } else { check.rhythm.first() });
         }
     }
 
     fn remove(&mut self, service: &ServiceName, id: &InstanceId) {
-        for key in self.table.remove(service, id) {
-            self.schedule.stop(key);
+        for (place, stage) in self.table.remove(service, id) {
+            self.wheel.remove(place);
+            if let Stage::Running(Running { flight, address, standing, .. }) = stage {
+                self.prober.give_up(flight);
+                self.slots.give_back(address, standing);
+            }
         }
     }
 
-    fn start_due(&mut self, now: Instant) {
+    /// Does what is due, some of it at once; whether there is more.
+    fn turn_wheel(&mut self, now: Instant) -> bool {
+        let tick = self.clock.tick(now);
+        let mut latest = None;
         for _ in 0..STARTS_AT_ONCE {
-            let Some(due) = self.schedule.pop_due(now) else { return };
-            self.metrics.skipped.inc_by(due.missed);
-            self.start(due.key);
+            let Some((place, due)) = self.wheel.pop(tick) else { break };
+            latest = latest.max(Some(tick - due.min(tick)));
+            let Some((key, check)) = self.table.at_mut(place) else { continue };
+            match check.stage {
+                Stage::Running(running) => {
+                    let outcome = self.prober.give_up(running.flight);
+                    self.probe_ended(place, &outcome, now);
+                }
+                Stage::Idle => {
+                    // A first probe is not of a round, but comes before them.
+                    if check.probed_at.is_some() {
+                        self.metrics.skipped(Skip::Late, check.rhythm.rounds(due, tick));
+                    }
+                    self.start(key, now);
+                }
+                Stage::Waiting => {}
+            }
         }
+        if let Some(lag) = latest {
+            self.metrics.lag.observe(TICK.as_secs_f64() * lag as f64);
+        }
+        self.wheel.next().is_some_and(|next| next <= tick)
     }
 
     /// Starts a probe, or lets it wait, or skips it.
-    fn start(&mut self, key: Key) {
+    fn start(&mut self, key: Key, now: Instant) {
+        let (tick, micros) = (self.clock.tick(now), self.clock.micros(now));
         let check = self.table.get_mut(key).expect("what is scheduled has a check");
         // Asked anew each time, because addresses of this machine come and go.
         check.target = self.targets.resolve(&check.instance.registration, check.spec());
         let target = match check.target {
             Ok(target) => target,
-            // That says nothing of the instance.
-            Err(TargetRefused::Unknown(_)) => {
-                self.metrics.skipped.inc();
-                return;
+            Err(refused) => {
+                self.wheel.insert(key.place, check.rhythm.next(Pace::Ordinary, tick, tick));
+                return match refused {
+                    // That says nothing of the instance.
+                    TargetRefused::Unknown(_) => self.metrics.skipped(Skip::Target, 1),
+                    refused => self.observe(key, &Outcome::Failed(Failure::TargetRefused(refused)), tick),
+                };
             }
-            Err(refused) => return self.observe(key, &Outcome::Failed(Failure::TargetRefused(refused))),
         };
         let passing = check.threshold.standing() == Health::Passing;
         let standing = if passing { Standing::Passing } else { Standing::Doubtful };
-        if check.stage != Stage::Idle {
-            self.metrics.skipped.inc();
-        } else if self.slots.take(target.ip(), standing) {
-            self.launch(key, target.ip(), standing);
-        } else if !check.probed && self.slots.wait(target.ip(), key) {
-            check.stage = Stage::Waiting;
-        } else {
-            self.metrics.skipped.inc();
+        let skip = match self.slots.take(target.ip(), standing, micros) {
+            Ok(()) => return self.launch(key, standing, tick),
+            Err(_) if check.probed_at.is_none() && self.slots.wait(target.ip(), key, micros) => {
+                check.stage = Stage::Waiting;
+                return;
+            }
+            Err(Full::Room) => Skip::Room,
+            Err(Full::RoomOfHost) => Skip::RoomOfHost,
+            Err(Full::Rate) => Skip::Rate,
+            Err(Full::RateOfHost) => Skip::RateOfHost,
+        };
+        self.metrics.skipped(skip, 1);
+        self.wheel.insert(key.place, check.rhythm.next(check.pace, tick, tick));
+    }
+
+    /// Runs a probe in the room that was taken for it.
+    fn launch(&mut self, key: Key, standing: Standing, tick: Tick) {
+        let check = self.table.get_mut(key).expect("room is taken for checks that are there");
+        let Ok(target) = check.target else { unreachable!("room is taken for a target") };
+        let began = Instant::now();
+        match self.prober.begin(key.place, target, check.spec()) {
+            Ok(flight) => {
+                // After the tick that has begun already: nobody gets less time than was said.
+                let deadline = self.clock.tick(began) + 1 + ticks(check.spec().timeout.std());
+                check.stage = Stage::Running(Running { flight, address: target.ip(), standing, began, at: tick });
+                self.wheel.insert(key.place, deadline);
+            }
+            Err(outcome) => {
+                self.slots.give_back(target.ip(), standing);
+                self.probed(key, &outcome, began.elapsed(), tick, tick);
+            }
         }
     }
 
-    /// Runs a probe in the room that was taken for it at `address`; gives the room back when the check is gone.
-    fn launch(&mut self, key: Key, address: IpAddr, standing: Standing) {
-        let Some(check) = self.table.get_mut(key) else { return self.slots.give_back(address, standing) };
-        let Ok(target) = check.target else {
-            // It became a listener of our own while it waited.
-            check.stage = Stage::Idle;
-            return self.slots.give_back(address, standing);
-        };
-        check.stage = Stage::Running;
-        let (specs, position) = check.shared_spec();
-        let task = self.probes.spawn(async move {
-            let started = Instant::now();
-            let outcome = probe(target, &specs[position]).await;
-            (outcome, started.elapsed())
-        });
-        self.running.insert(task.id(), Running { key, address, standing });
+    /// Starts first probes that have waited, as there is room for them.
+    fn start_waiting(&mut self, now: Instant) {
+        let (tick, micros) = (self.clock.tick(now), self.clock.micros(now));
+        for _ in 0..STARTS_AT_ONCE {
+            let Some((address, key)) = self.slots.take_waiting(micros) else { return };
+            // Its instance may have gone, or its address become a listener of our own while it waited.
+            let Some(check) = self.table.get_mut(key) else {
+                self.slots.give_back(address, Standing::Doubtful);
+                continue;
+            };
+            check.target = self.targets.resolve(&check.instance.registration, check.spec());
+            if check.target.is_ok_and(|target| target.ip() == address) {
+                self.launch(key, Standing::Doubtful, tick);
+            } else {
+                check.stage = Stage::Idle;
+                self.wheel.insert(key.place, tick);
+                self.slots.give_back(address, Standing::Doubtful);
+            }
+        }
     }
 
-    fn probe_ended(&mut self, ended: Result<(Id, (Outcome, Duration)), JoinError>) {
-        let (id, (outcome, took)) = match ended {
-            Ok(ended) => ended,
-            // A peer that makes a probe panic must not end all others. It is logged by the panic itself.
-            Err(panic) => (panic.id(), (Outcome::Abandoned, Duration::ZERO)),
-        };
-        let Running { key, address, standing } = self.running.remove(&id).expect("every probe that ends was running");
+    fn probe_ended(&mut self, place: u32, outcome: &Outcome, now: Instant) {
+        let Some((key, check)) = self.table.at_mut(place) else { return };
+        let Stage::Running(Running { address, standing, began, at, .. }) = check.stage else { return };
         self.slots.give_back(address, standing);
-        if let Some(check) = self.table.get_mut(key) {
-            check.stage = Stage::Idle;
-            self.metrics.probed(&check.spec().kind, &outcome, took);
-            self.observe(key, &outcome);
+        self.probed(key, outcome, now.saturating_duration_since(began), at, self.clock.tick(now));
+    }
+
+    /// Takes the outcome of a probe that began in the turn of a tick, and has the next one follow.
+    fn probed(&mut self, key: Key, outcome: &Outcome, took: Duration, began: Tick, now: Tick) {
+        let Some(check) = self.table.get_mut(key) else { return };
+        check.stage = Stage::Idle;
+        self.metrics.probed(&check.spec().kind, outcome, took);
+        if *outcome != Outcome::Abandoned {
+            check.latencies.add(took);
         }
-        while let Some((address, key)) = self.slots.take_waiting() {
-            self.launch(key, address, Standing::Doubtful);
+        self.observe(key, outcome, now);
+        let Some(check) = self.table.get_mut(key) else { return };
+        if check.pace == Pace::Ordinary {
+            self.metrics.skipped(Skip::Running, check.rhythm.rounds(began, now));
         }
+        check.pace = check.threshold.pace(now);
+        self.wheel.insert(key.place, check.rhythm.next(check.pace, began, now));
     }
 
     /// Lets a result count towards the opinion of a check.
-    fn observe(&mut self, key: Key, outcome: &Outcome) {
+    fn observe(&mut self, key: Key, outcome: &Outcome, now: Tick) {
         let Some(check) = self.table.get_mut(key) else { return };
         let (passed, error) = match outcome {
             Outcome::Passed => (true, None),
             Outcome::Failed(failure) => (false, Some(failure)),
             Outcome::Abandoned => return,
         };
-        check.probed = true;
-        check.transition = check.threshold.observe(passed).map(|health| Transition {
+        check.probed_at = Some(now);
+        check.transition = check.threshold.observe(passed, now).map(|health| Turn {
             health,
             error: error.map(Failure::reason),
             at: Timestamp::now(),
@@ -250,12 +337,13 @@ impl Checker {
         }
     }
 
+    /// Has transitions committed, as there is room for them. The one place from which they leave.
     fn commit_turned(&mut self) {
-        while self.commits.len() < COMMITS_MAX
+        while self.wished < self.lines.wishes.max_capacity()
             && let Some(key) = self.turned.pop_front()
         {
             let Some(check) = self.table.get_mut(key) else { continue };
-            let Some(Transition { health, error, at }) = check.transition.clone() else {
+            let Some(Turn { health, error, at }) = check.transition.clone() else {
                 // A result that came while it waited contradicts it.
                 check.committing = false;
                 continue;
@@ -266,19 +354,19 @@ impl Checker {
                 epoch: check.instance.epoch,
                 check: check.spec().name.clone(),
                 health,
-                error: error.clone(),
+                error,
                 at,
             };
-            let store = self.store.clone();
-            let actor = Actor::check(&observation.check);
-            self.commits.spawn(async move {
-                let result = store.commit_by(actor, Command::Observe(Box::new(observation))).await;
-                Ended { key, health, error, result }
-            });
+            if self.lines.wishes.try_send(Wish { key, observation }).is_err() {
+                // Nobody is there any more, which the next turn finds out.
+                return;
+            }
+            self.wished += 1;
         }
     }
 
-    fn commit_ended(&mut self, Ended { key, health, error, result }: Ended) {
+    fn commit_ended(&mut self, Ended { key, health, error, result }: Ended, now: Instant) {
+        self.wished -= 1;
         if let Err(error) = &result
             && !self.store_away
         {
@@ -290,7 +378,7 @@ impl Checker {
             // What a later result asked for, it asked of an opinion that stood no longer.
             check.transition = None;
             if let Ok(committed) = result {
-                check.settle(health, committed.revision);
+                check.settle(health, committed.revision, self.clock.tick(now));
                 self.metrics.turned(health);
                 tracing::debug!(
                     service.name = %check.instance.service,

@@ -1,120 +1,129 @@
 //! HTTP probes: one request of HTTP/1.1 on a connection of its own.
 //!
-//! A peer may send anything: no more than [`HEAD_OCTETS_MAX`] and [`BODY_OCTETS_MAX`] of it is kept, nothing is
-//! decompressed, no redirect is followed, and the deadline is the caller's.
+//! Nothing is decompressed and no redirect is followed.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::task::{Poll, ready};
 
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::{Body, Bytes};
-use hyper::client::conn::http1;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-
-use super::outcome::{Failure, failure_of, io_cause};
-use crate::model::{HttpCheck, HttpMethod};
-
-/// Octets of the status line and the header section.
-const HEAD_OCTETS_MAX: usize = 64 * 1024;
-/// Fields of the header section.
-const FIELDS_MAX: usize = 128;
-/// Octets of the body, when somebody wants to look at it.
-const BODY_OCTETS_MAX: usize = 64 * 1024;
-
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("rollcall/", env!("CARGO_PKG_VERSION")));
+use super::answer::{Answer, Fault, Head};
+use super::dialogue::{Dialogue, Line};
+use super::outcome::{Failure, failure_of};
+use crate::model::{HttpCheck, HttpMethod, StatusRanges};
 
 /// The request that a check describes. All of it can be sent: the model lets nothing else through.
-fn request(check: &HttpCheck, target: SocketAddr) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    *request.method_mut() = match check.method {
-        HttpMethod::Get => hyper::Method::GET,
-        HttpMethod::Head => hyper::Method::HEAD,
-    };
-    *request.uri_mut() = check.path.as_str().parse().expect("a RequestPath can stand in a request line");
-    let fields = request.headers_mut();
-    let host = target.to_string().parse().expect("an address is a header value");
-    fields.insert(header::HOST, host);
-    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+fn request(check: &HttpCheck, target: SocketAddr) -> Vec<u8> {
+    let mut request = Vec::with_capacity(256);
+    let mut write = |parts: &[&str]| parts.iter().for_each(|part| request.extend_from_slice(part.as_bytes()));
+    write(&[check.method.as_str(), " ", check.path.as_str(), " HTTP/1.1\r\nhost: ", &target.to_string()]);
+    write(&["\r\nconnection: close\r\n"]);
+    let mut named = false;
     for (name, value) in check.headers.iter() {
-        let name = HeaderName::try_from(name).expect("RequestHeaders have names of headers");
-        fields.append(name, HeaderValue::try_from(value).expect("RequestHeaders have values of headers"));
+        named |= name.eq_ignore_ascii_case("user-agent");
+        write(&[name, ": ", value, "\r\n"]);
     }
-    if !fields.contains_key(header::USER_AGENT) {
-        fields.insert(header::USER_AGENT, USER_AGENT);
+    if !named {
+        write(&[concat!("user-agent: rollcall/", env!("CARGO_PKG_VERSION"), "\r\n")]);
     }
+    write(&["\r\n"]);
     request
 }
 
-/// Asks on a fresh connection and judges the answer. The connection is closed afterwards.
-///
-/// # Errors
-/// Why the answer is not what the check expects.
-pub(super) async fn exchange(stream: TcpStream, target: SocketAddr, check: &HttpCheck) -> Result<(), Failure> {
-    let request = request(check, target);
-    let failure = |error: hyper::Error| failure_of_exchange(&error, target);
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_OCTETS_MAX).max_headers(FIELDS_MAX);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failure)?;
-    let mut asked = pin!(async {
-        let response = sender.send_request(request).await.map_err(failure)?;
-        let status = response.status().as_u16();
-        if !check.expect_status.contains(status) {
-            return Err(Failure::Status(status, check.expect_status.clone()));
+/// One request and what comes back.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    target: SocketAddr,
+    request: Vec<u8>,
+    written: usize,
+    answer: Answer,
+    method: HttpMethod,
+    expect_status: StatusRanges,
+    expect_body: Option<String>,
+}
+
+impl Exchange {
+    /// What a check asks, and expects.
+    pub(super) fn new(check: &HttpCheck, target: SocketAddr) -> Self {
+        Self {
+            target,
+            request: request(check, target),
+            written: 0,
+            answer: Answer::default(),
+            method: check.method,
+            expect_status: check.expect_status.clone(),
+            expect_body: check.expect_body.clone(),
         }
-        match &check.expect_body {
-            Some(text) if check.method == HttpMethod::Get => {
-                let body = read(response.into_body()).await.map_err(failure)?;
-                // Octets that are no UTF-8 cannot be part of the text, and must not hide what is around them.
-                let found = String::from_utf8_lossy(&body).contains(text.as_str());
-                if found { Ok(()) } else { Err(Failure::BodyWithoutText) }
+    }
+
+    fn ask(&mut self, line: &mut Line<'_>) -> Poll<Result<(), Failure>> {
+        while self.written < self.request.len() {
+            match line.stream.write(&self.request[self.written..]) {
+                Ok(0) => return Poll::Ready(Err(Failure::Closed(self.target))),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(failure_of(&error, self.target))),
             }
-            _ => Ok(()),
         }
-    });
-    // The connection makes progress only while it is polled. When it ends first, what it has read is still to come.
-    tokio::select! {
-        biased;
-        judged = &mut asked => judged,
-        _ = connection => asked.await,
+        Poll::Ready(Ok(()))
+    }
+
+    /// What to think of the answer as far as it has come.
+    fn judge(&self, head: Option<Head>) -> Poll<Result<(), Failure>> {
+        let Some(Head { status, .. }) = head else { return Poll::Pending };
+        if !self.expect_status.contains(status) {
+            return Poll::Ready(Err(Failure::Status(status, self.expect_status.clone())));
+        }
+        let Some(text) = self.expect_body.as_ref().filter(|_| self.method == HttpMethod::Get) else {
+            return Poll::Ready(Ok(()));
+        };
+        match self.answer.body() {
+            Ok(None) => Poll::Pending,
+            // Octets that are no UTF-8 cannot be part of the text, and must not hide what is around them.
+            Ok(Some(body)) if String::from_utf8_lossy(&body).contains(text.as_str()) => Poll::Ready(Ok(())),
+            Ok(Some(_)) => Poll::Ready(Err(Failure::BodyWithoutText)),
+            Err(fault) => Poll::Ready(Err(self.failure(fault))),
+        }
+    }
+
+    fn failure(&self, fault: Fault) -> Failure {
+        match fault {
+            Fault::NotHttp => Failure::NotHttp(self.target),
+            Fault::HeadTooLarge => Failure::HeadTooLarge(self.target),
+            Fault::CutShort => Failure::Closed(self.target),
+        }
     }
 }
 
-/// The beginning of a body, up to [`BODY_OCTETS_MAX`].
-async fn read<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Result<Vec<u8>, B::Error> {
-    let mut read = Vec::new();
-    while read.len() < BODY_OCTETS_MAX
-        && let Some(frame) = body.frame().await
-    {
-        if let Ok(data) = frame?.into_data() {
-            let room = BODY_OCTETS_MAX - read.len();
-            read.extend_from_slice(&data[..data.len().min(room)]);
+impl Dialogue for Exchange {
+    fn advance(&mut self, line: &mut Line<'_>) -> Poll<Result<(), Failure>> {
+        ready!(self.ask(line))?;
+        while line.readable {
+            let octets = match ready!(line.read(self.answer.room())) {
+                Ok(octets) => octets,
+                Err(error) => return Poll::Ready(Err(failure_of(&error, self.target))),
+            };
+            let to_head = self.method == HttpMethod::Head;
+            let come = if octets == 0 {
+                self.answer.end().and_then(|()| self.answer.take(&[], to_head))
+            } else {
+                self.answer.take(&line.scratch[..octets], to_head)
+            };
+            let head = come.map_err(|fault| self.failure(fault))?;
+            if let Poll::Ready(judged) = self.judge(head) {
+                return Poll::Ready(judged);
+            }
         }
-    }
-    Ok(read)
-}
-
-fn failure_of_exchange(error: &hyper::Error, target: SocketAddr) -> Failure {
-    if let Some(cause) = io_cause(error) {
-        failure_of(cause, target)
-    } else if error.is_parse_too_large() {
-        Failure::HeadTooLarge(target)
-    } else if error.is_parse() {
-        Failure::NotHttp(target)
-    } else {
-        Failure::Closed(target)
+        Poll::Pending
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::outcome::Outcome;
-    use super::super::probe::probe;
-    use super::super::support::{Manners, heard, http_check, listen, refusing};
+    use super::super::support::{Manners, heard, http_check, listen, probe, refusing};
     use super::*;
-    use crate::model::{CheckKind, Duration, RequestHeaders};
+    use crate::model::{CheckKind, CheckSpec, Duration, RequestHeaders};
 
     /// What a probe makes of a listener: nothing when it passes, else the reason.
     async fn reason(manners: Manners, adjust: impl FnOnce(&mut HttpCheck)) -> Option<String> {
@@ -164,10 +173,15 @@ mod tests {
         assert_eq!(reason(Manners::Say(until_close), expect("am fit")).await, None);
         let packed = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nbomb";
         assert_eq!(reason(Manners::Say(packed), expect("bomb")).await, None, "nothing is decompressed");
-        let endless = Manners::Repeat("HTTP/1.1 200 OK\r\n\r\n", "again and again ");
-        assert_eq!(reason(endless, expect("and again")).await, None);
-        assert_eq!(reason(endless, expect("enough")).await.unwrap(), without);
-        assert_eq!(reason(endless, no_change).await, None, "nobody looks at it");
+        for endless in [
+            Manners::Repeat("HTTP/1.1 200 OK\r\n\r\n", "again and again "),
+            Manners::Repeat("HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n", "again and again "),
+            Manners::Repeat("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "10\r\nagain and again \r\n"),
+        ] {
+            assert_eq!(reason(endless, expect("and again")).await, None);
+            assert_eq!(reason(endless, expect("enough")).await.unwrap(), without);
+            assert_eq!(reason(endless, no_change).await, None, "nobody looks at it");
+        }
         let short = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nI am";
         let closed = "connection closed by TARGET before the end of its answer";
         assert_eq!(reason(Manners::Say(short), expect("am")).await.unwrap(), closed);
@@ -185,6 +199,8 @@ mod tests {
             (Manners::Reset, "connection reset by TARGET"),
             (Manners::Say(""), "connection closed by TARGET before the end of its answer"),
             (Manners::Say("SSH-2.0-OpenSSH_9.9\r\n"), "the answer of TARGET is not HTTP/1"),
+            (Manners::Greet("220 mail.example ESMTP\r\n"), "the answer of TARGET is not HTTP/1"),
+            (Manners::Repeat("", "HTTP/1.1 100 Continue\r\n\r\n"), large),
             (many, large),
             (long, large),
         ] {
@@ -209,26 +225,33 @@ mod tests {
         let request = request.await.unwrap();
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
-            "HEAD /healthz?deep=1 HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\nx-token: a b\r\n\
+            "HEAD /healthz?deep=1 HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\nX-Token: a b\r\n\
              x-token: c\r\nuser-agent: rollcall/{version}\r\n\r\n"
         );
         assert_eq!(request, expected);
     }
 
     #[test]
-    fn every_check_that_the_model_allows_can_be_sent() {
+    fn every_check_that_the_model_allows_is_one_request() {
+        let target = SocketAddr::from(([127, 0, 0, 1], 80));
+        let parsed = |check: &CheckSpec| {
+            let CheckKind::Http(http) = &check.kind else { unreachable!() };
+            let octets = request(http, target);
+            let mut fields = [httparse::EMPTY_HEADER; 20];
+            let mut request = httparse::Request::new(&mut fields);
+            assert_eq!(request.parse(&octets), Ok(httparse::Status::Complete(octets.len())), "{octets:?}");
+            (request.path.unwrap().to_owned(), request.headers.len())
+        };
         for octet in 0..=0x7f_u8 {
             for text in [format!("/{}", char::from(octet)), format!("/?{}", char::from(octet))] {
                 if let Ok(path) = text.parse() {
-                    let CheckKind::Http(http) = http_check(|http| http.path = path).kind else { unreachable!() };
-                    assert_eq!(request(&http, SocketAddr::from(([127, 0, 0, 1], 80))).uri(), text.as_str());
+                    assert_eq!(parsed(&http_check(|http| http.path = path)), (text, 3));
                 }
             }
             let pairs = [(char::from(octet).to_string(), String::new()), ("a".into(), char::from(octet).to_string())];
             for pair in pairs {
                 if let Ok(headers) = RequestHeaders::new([pair]) {
-                    let CheckKind::Http(http) = http_check(|http| http.headers = headers).kind else { unreachable!() };
-                    assert!(request(&http, SocketAddr::from(([127, 0, 0, 1], 80))).headers().len() > 2);
+                    assert_eq!(parsed(&http_check(|http| http.headers = headers)).1, 4);
                 }
             }
         }

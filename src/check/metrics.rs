@@ -13,27 +13,73 @@ use crate::model::{CheckKind, Health};
 
 /// Upper bounds in seconds: from a probe of the same machine to the longest timeout.
 const DURATION_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 60.0];
+/// The same for how late a turn of the wheel is: from one tick to a stall.
+const LAG_BUCKETS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// Why there was a round without a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Skip {
+    /// It had passed before anybody looked.
+    Late,
+    /// The probe of the round before still ran.
+    Running,
+    /// As many run as may.
+    Room,
+    /// As many run against the address as may.
+    RoomOfHost,
+    /// As many have begun lately as may.
+    Rate,
+    /// As many of the address have begun lately as may.
+    RateOfHost,
+    /// Whether the target is a listener of our own could not be found out.
+    Target,
+}
+
+impl Skip {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Late, "late"),
+        (Self::Running, "running"),
+        (Self::Room, "room"),
+        (Self::RoomOfHost, "room_of_host"),
+        (Self::Rate, "rate"),
+        (Self::RateOfHost, "rate_of_host"),
+        (Self::Target, "target"),
+    ];
+}
+
+/// What is counted of one kind, without looking it up by its labels for each probe.
+#[derive(Debug)]
+struct OfKind {
+    kind: &'static str,
+    results: [Counter; 4],
+    durations: Histogram,
+}
 
 #[derive(Debug)]
 pub(super) struct Metrics {
     probes: Family<Labels<2>, Counter>,
     durations: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    kinds: Vec<OfKind>,
     transitions: Family<Labels<1>, Counter>,
-    /// Rounds that found no room, came late, or found the round before still running.
-    pub(super) skipped: Counter,
+    skipped: [Counter; Skip::ALL.len()],
+    /// How much later than due the latest of those was that came up in a turn of the wheel, in seconds.
+    pub(super) lag: Histogram,
     /// Checks of all instances.
     pub(super) checks: Gauge,
 }
 
 impl Metrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
+        let skipped = Family::<Labels<1>, Counter>::default();
         let metrics = Self {
             probes: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            kinds: Vec::new(),
             transitions: Family::default(),
-            skipped: Counter::default(),
+            skipped: Skip::ALL.map(|(_, reason)| skipped.get_or_create(&[("reason", reason)]).clone()),
+            lag: Histogram::new(LAG_BUCKETS),
             checks: Gauge::default(),
         };
         registry.register(
@@ -54,17 +100,38 @@ impl Metrics {
         );
         registry.register(
             "check_probes_skipped",
-            "Rounds without a probe, because there was no room, it was late, or the one before still ran",
-            metrics.skipped.clone(),
+            "Rounds without a probe, by reason: late (this machine had too much to do), running (the one before still \
+             ran), room and room_of_host (too many at once), rate and rate_of_host (too many lately), target (this \
+             machine's addresses could not be looked up)",
+            skipped,
+        );
+        registry.register(
+            "check_lag_seconds",
+            "How much later than due the latest probe or deadline was, in each turn that had one",
+            metrics.lag.clone(),
         );
         registry.register("checks", "Checks of all instances", metrics.checks.clone());
         metrics
     }
 
-    pub(super) fn probed(&self, kind: &CheckKind, outcome: &Outcome, took: Duration) {
-        let kind = ("type", kind.as_str());
-        self.probes.get_or_create(&[kind, ("result", outcome.as_str())]).inc();
-        self.durations.get_or_create(&[kind]).observe(took.as_secs_f64());
+    pub(super) fn probed(&mut self, kind: &CheckKind, outcome: &Outcome, took: Duration) {
+        let kind = kind.as_str();
+        let at = self.kinds.iter().position(|of| of.kind == kind).unwrap_or_else(|| {
+            let results =
+                Outcome::RESULTS.map(|result| self.probes.get_or_create(&[("type", kind), ("result", result)]).clone());
+            let durations = self.durations.get_or_create(&[("type", kind)]).clone();
+            self.kinds.push(OfKind { kind, results, durations });
+            self.kinds.len() - 1
+        });
+        let OfKind { results, durations, .. } = &self.kinds[at];
+        results[outcome.result()].inc();
+        durations.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn skipped(&self, reason: Skip, rounds: u64) {
+        if rounds > 0 {
+            self.skipped[reason as usize].inc_by(rounds);
+        }
     }
 
     pub(super) fn turned(&self, to: Health) {

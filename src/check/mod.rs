@@ -1,18 +1,22 @@
 //! Active health checks: when to probe, how, and when results become an opinion that the registry hears of.
 //!
 //! ```text
-//! store.watch ─▶ Table ─▶ Schedule ─▶ Slots ─▶ probe (tcp, http) ─▶ Threshold ─▶ store.commit(Observe)
-//!                who is   when is     may it   one short task       has the      only transitions,
-//!                tested   it due      run now  with one deadline    opinion      never a confirmation
-//!                                                                   turned
+//!           ┌─────────────────────── one thread ───────────────────────┐
+//! store ─▶ follow ─▶ Table ─▶ Wheel ─▶ Slots ─▶ Prober ─▶ Threshold ─▶ follow ─▶ store.commit(Observe)
+//!           │        who is   when is  may it   tcp, http  has the     │         only transitions,
+//!           │        tested   it due   run now             opinion     │         never a confirmation
+//!           └─────────────────────────────────────────── turned ───────┘
 //! ```
 //!
-//! One task owns everything left and right of the probes themselves: there is one timer for all checks, and a check
-//! that is not being probed is an entry in two tables and nothing else. [`Targets`] says where a probe may go, and
-//! is asked by the API when an instance registers, and here before every probe.
+//! A thread of its own makes the probes and keeps everything about them, without a lock, a task or a timer for each:
+//! one wheel says when a check comes up or a probe has to end, and one set of sockets says what has happened. A check
+//! that is not being probed is an entry in a table and nothing else. [`Targets`] says where a probe may go, and is
+//! asked by the API when an instance registers, and here before every probe. A kind of probe is one file that says what
+//! to do on a connection ([`dialogue`]).
 //!
 //! An opinion stands when the store says so. A transition that could not be committed leaves the threshold where
-//! it was, so the next probe that agrees asks for it again, and one that disagrees withdraws it.
+//! it was, so the next probe that agrees asks for it again, and one that disagrees withdraws it. All of them leave by
+//! one function, `Checker::commit_turned`.
 //!
 //! What a full queue means: a due probe that finds no room is skipped for this round and counted; a first probe waits
 //! instead, up to a bound; transitions wait for room among the commits, at most one for each check.
@@ -20,20 +24,29 @@
 //! It knows nothing of how records are served, and nothing of leases.
 
 // Policy, pure.
-mod schedule;
+mod clock;
+mod flaps;
+mod latency;
+mod rate;
+mod rhythm;
 mod slots;
 mod target;
 mod threshold;
+mod wheel;
 
 // Probes.
+mod answer;
+mod dialogue;
 mod http;
 mod outcome;
-mod probe;
+mod prober;
 mod tcp;
 
-// The task and what it keeps.
+// The thread, what it keeps, and what it talks with.
 mod checker;
+mod follow;
 mod metrics;
+mod post;
 mod table;
 
 #[cfg(test)]
@@ -44,7 +57,7 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 
-pub use checker::Checker;
+pub use follow::{Reports, spawn};
 pub use target::{TargetRefused, Targets};
 
 use threshold::Threshold;
@@ -62,6 +75,10 @@ pub struct Settings {
     pub concurrency_max: usize,
     /// Probes that run at once against one address, at least 1.
     pub concurrency_per_host_max: usize,
+    /// Probes that begin within a second, from 1 to 1,000,000; in a burst a quarter of that.
+    pub rate_max: u32,
+    /// The same for one address, except for loopback.
+    pub rate_per_host_max: u32,
 }
 
 impl Default for Settings {
@@ -70,8 +87,10 @@ impl Default for Settings {
             allow: Vec::new(),
             listeners: Vec::new(),
             local_addresses: crate::net::local_addresses,
-            concurrency_max: 512,
+            concurrency_max: 4096,
             concurrency_per_host_max: 64,
+            rate_max: 20_000,
+            rate_per_host_max: 1_000,
         }
     }
 }

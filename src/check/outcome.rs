@@ -1,6 +1,5 @@
 //! What a probe found, and why it failed.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -21,13 +20,16 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The `result` label of the metrics. Silence is told apart because it may be the network's fault, or ours.
-    pub(super) fn as_str(&self) -> &'static str {
+    /// The `result` labels of the metrics. Silence is told apart because it may be the network's fault, or ours.
+    pub(super) const RESULTS: [&str; 4] = ["passed", "failed", "silent", "abandoned"];
+
+    /// Which of those it is.
+    pub(super) fn result(&self) -> usize {
         match self {
-            Self::Passed => "passed",
-            Self::Failed(failure) if failure.is_silence() => "silent",
-            Self::Failed(_) => "failed",
-            Self::Abandoned => "abandoned",
+            Self::Passed => 0,
+            Self::Failed(failure) if failure.is_silence() => 2,
+            Self::Failed(_) => 1,
+            Self::Abandoned => 3,
         }
     }
 }
@@ -101,18 +103,6 @@ pub(super) fn failure_of(error: &io::Error, target: SocketAddr) -> Failure {
         // No route, no address of that family, a local filter, or an end of the kernel's own patience.
         _ => Failure::Unreachable(target),
     }
-}
-
-/// The error of the network at the bottom of another error.
-pub(super) fn io_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(cause) = error.downcast_ref() {
-            return Some(cause);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use std::time::Duration as StdDuration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::outcome::Outcome;
+use super::prober::Prober;
 use crate::model::{
     Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, Meta, Registration,
     RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport,
@@ -19,6 +22,7 @@ pub(super) fn tcp_check() -> CheckSpec {
         name: "tcp".parse().unwrap(),
         kind: CheckKind::Tcp,
         interval: Duration::from_secs(5),
+        fast_interval: Duration::from_millis(500),
         timeout: Duration::from_secs(5),
         rise: 1,
         fall: 3,
@@ -81,11 +85,36 @@ pub(super) fn instance(id: &str, checks: impl IntoIterator<Item = CheckSpec>) ->
     })
 }
 
+/// One probe, as the checker makes it.
+pub(super) async fn probe(target: SocketAddr, check: &CheckSpec) -> Outcome {
+    let check = check.clone();
+    let probe = move || {
+        let (mut prober, mut ended) = (Prober::new().unwrap(), Vec::new());
+        let flight = match prober.begin(7, target, &check) {
+            Ok(flight) => flight,
+            Err(outcome) => return outcome,
+        };
+        let deadline = Instant::now() + check.timeout.std();
+        while ended.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return prober.give_up(flight);
+            }
+            prober.wait(Some(left), &mut ended).unwrap();
+        }
+        assert_eq!((ended.len(), ended[0].0), (1, 7));
+        ended.remove(0).1
+    };
+    tokio::task::spawn_blocking(probe).await.unwrap()
+}
+
 /// How a peer treats a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Manners {
     /// Accepts, and says nothing for as long as it is listened to.
     Hang,
+    /// Says this, without being asked, and then nothing.
+    Greet(&'static str),
     /// Resets at once.
     Reset,
     /// Reads a request, says this, and closes.
@@ -109,6 +138,10 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> String {
 async fn treat(mut stream: TcpStream, manners: Manners) -> std::io::Result<()> {
     match manners {
         Manners::Hang => std::future::pending().await,
+        Manners::Greet(text) => {
+            stream.write_all(text.as_bytes()).await?;
+            std::future::pending().await
+        }
         Manners::Reset => stream.set_zero_linger(),
         Manners::Say(text) => {
             read_request(&mut stream).await;

@@ -1,37 +1,39 @@
 //! The checks of all instances, under keys that are small, dense and never mistaken for one another.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{TargetRefused, Targets, Threshold};
-use crate::model::{CheckSpec, Health, Instance, InstanceId, Revision, ServiceName, Timestamp};
+use tokio::time::Instant;
 
-/// Names one check of one instance under one epoch. A place is used again, a key is not: what comes late for a check
-/// that is gone finds nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
-    place: u32,
-    turn: u32,
-}
+use super::clock::{Clock, Tick};
+use super::latency::Latencies;
+use super::post::{Key, Turn};
+use super::rhythm::{Pace, Rhythm};
+use super::slots::Standing;
+use super::{TargetRefused, Targets, Threshold};
+use crate::model::{CheckSpec, Health, Instance, InstanceId, ProbeReport, Revision, ServiceName, Timestamp};
 
 /// What the check is doing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing; the schedule knows when it comes up.
+    /// Nothing; the wheel knows when it comes up.
     Idle,
     /// Its first probe waits for room.
     Waiting,
-    /// A probe runs.
-    Running,
+    /// A probe runs; the wheel knows when it has to end.
+    Running(Running),
 }
 
-/// An opinion that should stand but does not yet.
-#[derive(Debug, Clone)]
-pub(super) struct Transition {
-    pub(super) health: Health,
-    pub(super) error: Option<Arc<str>>,
-    pub(super) at: Timestamp,
+/// A probe that runs, and the room that it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Running {
+    pub(super) flight: u32,
+    pub(super) address: IpAddr,
+    pub(super) standing: Standing,
+    pub(super) began: Instant,
+    /// The tick of the turn that it began in.
+    pub(super) at: Tick,
 }
 
 /// One check of one instance.
@@ -42,10 +44,15 @@ pub(super) struct Check {
     pub(super) target: Result<SocketAddr, TargetRefused>,
     pub(super) threshold: Threshold,
     pub(super) stage: Stage,
-    /// Whether a probe has ended since the epoch began or this node started.
-    pub(super) probed: bool,
+    pub(super) rhythm: Rhythm,
+    /// How the last probe was come to.
+    pub(super) pace: Pace,
+    /// When the last probe ended, since the epoch began or this node started.
+    pub(super) probed_at: Option<Tick>,
+    pub(super) latencies: Latencies,
+    transitions: u32,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
-    pub(super) transition: Option<Transition>,
+    pub(super) transition: Option<Turn>,
     /// Whether a commit of a transition is under way or waits for room.
     pub(super) committing: bool,
     /// The revision up to which the standing opinion is known. The watch may still have older news to tell.
@@ -58,16 +65,25 @@ impl Check {
         &self.instance.registration.checks[self.position]
     }
 
-    /// All specs of the instance and the position of this check's, to share with a probe.
-    pub(super) fn shared_spec(&self) -> (Arc<[CheckSpec]>, usize) {
-        (self.instance.registration.checks.clone(), self.position)
-    }
-
     /// Takes the opinion that stands in the store at a revision.
-    pub(super) fn settle(&mut self, health: Health, revision: Revision) {
+    pub(super) fn settle(&mut self, health: Health, revision: Revision, now: Tick) {
         if revision >= self.settled_at {
             self.settled_at = revision;
-            self.threshold.settle(health);
+            self.transitions += u32::from(self.threshold.settle(health, now));
+        }
+    }
+
+    /// What is known of it beyond its opinion, now.
+    fn report(&self, clock: Clock, now: Instant) -> ProbeReport {
+        let (flaps, rise_needed) = self.threshold.calm(clock.tick(now));
+        let since = |tick: Tick| now.saturating_duration_since(clock.at(tick));
+        ProbeReport {
+            check: self.spec().name.clone(),
+            flaps: flaps.saturating_sub(1),
+            rise_needed,
+            transitions: self.transitions,
+            last_probe_at: self.probed_at.map(|tick| Timestamp::now().before(since(tick))),
+            latency_us: self.latencies.p50_and_p99(),
         }
     }
 }
@@ -98,12 +114,24 @@ impl Table {
         self.places.len() - self.free.len()
     }
 
+    /// The check at a place, which is taken, and its key.
+    pub(super) fn at_mut(&mut self, place: u32) -> Option<(Key, &mut Check)> {
+        let slot = self.places.get_mut(place as usize)?;
+        Some((Key { place, turn: slot.turn }, slot.check.as_mut()?))
+    }
+
+    /// What is known of each check of an instance, in the order of the checks.
+    pub(super) fn reports(&self, name: &(ServiceName, InstanceId), clock: Clock, now: Instant) -> Vec<ProbeReport> {
+        let keys = self.instances.get(name).map_or(&[][..], |tested| &tested.keys);
+        keys.iter().filter_map(|key| Some(self.places[key.place as usize].check.as_ref()?.report(clock, now))).collect()
+    }
+
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Check> {
         self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)?.check.as_mut()
     }
 
     /// Takes a newer state of an instance whose checks go on; false when it has none here under its epoch.
-    pub(super) fn refresh(&mut self, instance: &Arc<Instance>) -> bool {
+    pub(super) fn refresh(&mut self, instance: &Arc<Instance>, now: Tick) -> bool {
         let name = (instance.service.clone(), instance.id.clone());
         let Some(tested) = self.instances.get(&name).filter(|tested| tested.epoch == instance.epoch) else {
             return false;
@@ -111,13 +139,20 @@ impl Table {
         for (key, state) in tested.keys.iter().zip(&instance.checks) {
             let check = self.places[key.place as usize].check.as_mut().expect("an instance's keys have checks");
             check.instance = instance.clone();
-            check.settle(state.health, instance.revision);
+            check.settle(state.health, instance.revision, now);
         }
         true
     }
 
-    /// Begins with an instance that is not in the table; the keys of its checks.
-    pub(super) fn insert(&mut self, instance: &Arc<Instance>, targets: &Targets) -> Box<[Key]> {
+    /// Begins with an instance that is not in the table; the keys of its checks. `phase` gives random numbers from 0 to
+    /// 1.
+    pub(super) fn insert(
+        &mut self,
+        instance: &Arc<Instance>,
+        targets: &Targets,
+        phase: impl Fn() -> f64,
+        now: Tick,
+    ) -> Box<[Key]> {
         let specs = instance.registration.checks.iter().zip(&instance.checks).enumerate();
         let keys: Box<[Key]> = specs
             .map(|(position, (spec, state))| {
@@ -127,7 +162,11 @@ impl Table {
                     target: targets.resolve(&instance.registration, spec),
                     threshold: Threshold::new(spec.rise, spec.fall, state.health),
                     stage: Stage::Idle,
-                    probed: false,
+                    rhythm: Rhythm::new(spec, phase(), now),
+                    pace: Pace::Ordinary,
+                    probed_at: None,
+                    latencies: Latencies::default(),
+                    transitions: 0,
                     transition: None,
                     committing: false,
                     settled_at: instance.revision,
@@ -152,16 +191,17 @@ impl Table {
         Key { place, turn: 0 }
     }
 
-    /// Ends all checks of an instance; the keys they had.
-    pub(super) fn remove(&mut self, service: &ServiceName, id: &InstanceId) -> Box<[Key]> {
-        let Some(tested) = self.instances.remove(&(service.clone(), id.clone())) else { return Box::default() };
+    /// Ends all checks of an instance; the places they had, and what they were doing.
+    pub(super) fn remove(&mut self, service: &ServiceName, id: &InstanceId) -> Vec<(u32, Stage)> {
+        let Some(tested) = self.instances.remove(&(service.clone(), id.clone())) else { return Vec::new() };
+        let mut ended = Vec::with_capacity(tested.keys.len());
         for key in &tested.keys {
             let place = &mut self.places[key.place as usize];
-            place.check = None;
+            ended.extend(place.check.take().map(|check| (key.place, check.stage)));
             place.turn = place.turn.wrapping_add(1);
             self.free.push(key.place);
         }
-        tested.keys
+        ended
     }
 
     /// The instances for which something does not hold.
@@ -179,7 +219,7 @@ mod tests {
     fn table_of(instances: &[Arc<Instance>]) -> (Table, Vec<Key>) {
         let mut table = Table::default();
         let targets = Targets::new(&Settings::default());
-        let keys = instances.iter().flat_map(|instance| table.insert(instance, &targets)).collect();
+        let keys = instances.iter().flat_map(|instance| table.insert(instance, &targets, || 0.5, 0)).collect();
         (table, keys)
     }
 
@@ -195,9 +235,10 @@ mod tests {
         let one = instance("i1", [tcp_check(), tcp_check()]);
         let (mut table, keys) = table_of(std::slice::from_ref(&one));
         assert_eq!((table.len(), keys.len()), (2, 2));
-        assert_eq!(*table.remove(&one.service, &one.id), keys[..]);
+        let places: Vec<(u32, Stage)> = keys.iter().map(|key| (key.place, Stage::Idle)).collect();
+        assert_eq!(table.remove(&one.service, &one.id), places);
         assert_eq!(table.len(), 0);
-        let again = table.insert(&one, &Targets::new(&Settings::default()));
+        let again = table.insert(&one, &Targets::new(&Settings::default()), || 0.5, 0);
         assert_eq!(table.places.len(), 2, "places are");
         assert!(keys.iter().all(|key| table.get_mut(*key).is_none()));
         assert!(again.iter().all(|key| table.get_mut(*key).is_some()));
@@ -208,21 +249,21 @@ mod tests {
     fn same_epoch_goes_on_and_a_new_one_does_not() {
         let one = instance("i1", [tcp_check()]);
         let (mut table, keys) = table_of(std::slice::from_ref(&one));
-        assert!(table.refresh(&revised(&one, 9, Health::Passing)));
+        assert!(table.refresh(&revised(&one, 9, Health::Passing), 0));
         assert_eq!(table.get_mut(keys[0]).unwrap().threshold.standing(), Health::Passing);
         let mut moved = Instance::clone(&one);
         moved.epoch = Revision(10);
-        assert!(!table.refresh(&Arc::new(moved)));
+        assert!(!table.refresh(&Arc::new(moved), 0));
     }
 
     #[test]
     fn old_news_of_the_watch_does_not_undo_a_commit() {
         let one = instance("i1", [tcp_check()]);
         let (mut table, keys) = table_of(std::slice::from_ref(&one));
-        table.get_mut(keys[0]).unwrap().settle(Health::Critical, Revision(20));
-        assert!(table.refresh(&revised(&one, 19, Health::Passing)));
+        table.get_mut(keys[0]).unwrap().settle(Health::Critical, Revision(20), 0);
+        assert!(table.refresh(&revised(&one, 19, Health::Passing), 0));
         assert_eq!(table.get_mut(keys[0]).unwrap().threshold.standing(), Health::Critical);
-        assert!(table.refresh(&revised(&one, 21, Health::Passing)));
+        assert!(table.refresh(&revised(&one, 21, Health::Passing), 0));
         assert_eq!(table.get_mut(keys[0]).unwrap().threshold.standing(), Health::Passing);
     }
 

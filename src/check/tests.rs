@@ -13,8 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::support::{Manners, http_check, listen, read_request, refusing, registration, tcp_check};
-use super::{Checker, Settings, Targets};
-use crate::model::{CheckSpec, Duration, Health, Lease, LeaseId, Registration, Revision, ServiceName, State, StoreId};
+use super::{Reports, Settings, Targets};
+use crate::model::{
+    CheckSpec, Duration, Health, Lease, LeaseId, Registration, Revision, ServiceName, State, StoreId, Timestamp,
+};
 use crate::registry::{
     Actor, Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
 };
@@ -91,6 +93,7 @@ struct Rig {
     metrics: prometheus_client::registry::Registry,
     shutdown: watch::Sender<bool>,
     checker: JoinHandle<()>,
+    reports: Reports,
 }
 
 fn web() -> ServiceName {
@@ -100,11 +103,11 @@ fn web() -> ServiceName {
 fn spawn(
     store: &Arc<Flaky>,
     settings: &Settings,
-) -> (JoinHandle<()>, watch::Sender<bool>, prometheus_client::registry::Registry) {
+) -> ((JoinHandle<()>, Reports), watch::Sender<bool>, prometheus_client::registry::Registry) {
     let mut metrics = prometheus_client::registry::Registry::default();
     let (shutdown, stop) = watch::channel(false);
     let targets = Arc::new(Targets::new(settings));
-    let checker = Checker::spawn(store.clone(), targets, settings, &mut metrics, stop);
+    let checker = super::spawn(store.clone(), targets, settings, &mut metrics, stop).unwrap();
     (checker, shutdown, metrics)
 }
 
@@ -123,8 +126,8 @@ impl Rig {
         let memory =
             Memory::new(store::Settings { limits, name_memory, history: Keep { age: name_memory, events: 1000 } });
         let store = Arc::new(Flaky { memory, away: AtomicBool::new(false), observations: watch::Sender::new(0) });
-        let (checker, shutdown, metrics) = spawn(&store, settings);
-        Self { watch: store.watch(None), store, registry: Registry::default(), metrics, shutdown, checker }
+        let ((checker, reports), shutdown, metrics) = spawn(&store, settings);
+        Self { watch: store.watch(None), store, registry: Registry::default(), metrics, shutdown, checker, reports }
     }
 
     fn new() -> Self {
@@ -137,7 +140,7 @@ impl Rig {
     }
 
     fn start_checker(&mut self) {
-        (self.checker, self.shutdown, self.metrics) = spawn(&self.store, &Settings::default());
+        ((self.checker, self.reports), self.shutdown, self.metrics) = spawn(&self.store, &Settings::default());
     }
 
     async fn register(&self, id: &str, registration: Registration) {
@@ -238,7 +241,7 @@ fn hourly(check: CheckSpec) -> CheckSpec {
 }
 
 fn often(check: CheckSpec) -> CheckSpec {
-    CheckSpec { interval: Duration::from_millis(10), ..check }
+    CheckSpec { interval: Duration::from_millis(10), fast_interval: Duration::from_millis(10), ..check }
 }
 
 fn http() -> CheckSpec {
@@ -271,6 +274,69 @@ async fn failing_instance_is_critical_after_fall_probes_and_comes_back_after_ris
     rig.until_health("i1", Health::Passing).await;
     assert!(peer.asked() - asked >= 2);
     assert_eq!(rig.last_error("i1"), None);
+}
+
+#[tokio::test]
+async fn what_contradicts_the_opinion_is_confirmed_fast_and_then_probes_are_rare_again() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let (interval, fast_interval) = (Duration::from_secs(2), Duration::from_millis(5));
+    // At the interval the one or the other would take longer than anybody waits here.
+    let check = CheckSpec { interval, fast_interval, rise: 50, fall: 50, ..http() };
+    rig.register("i1", registration(peer.address, [check])).await;
+    rig.until_health("i1", Health::Passing).await;
+    peer.fit.store(false, SeqCst);
+    rig.until_health("i1", Health::Critical).await;
+    peer.fit.store(true, SeqCst);
+    rig.until_health("i1", Health::Passing).await;
+    assert_eq!(rig.metric("check_transitions_total{to=\"passing\"}"), 2.0);
+    assert!(peer.asked() >= 101, "the first decides alone, and then it takes fifty each");
+}
+
+#[tokio::test]
+async fn who_flaps_needs_more_successes_and_all_of_it_is_known() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let before = Timestamp::now();
+    rig.register("i1", registration(peer.address, [CheckSpec { fall: 1, ..often(http()) }])).await;
+    for _ in 0..3 {
+        peer.fit.store(true, SeqCst);
+        rig.until_health("i1", Health::Passing).await;
+        peer.fit.store(false, SeqCst);
+        rig.until_health("i1", Health::Critical).await;
+    }
+    let report = loop {
+        let report = rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await.remove(0).remove(0);
+        // The last transition is in the store before the thread that probes hears of it.
+        if report.transitions == 6 {
+            break report;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((report.flaps, report.rise_needed), (2, 4));
+    let (p50, p99) = report.latency_us.unwrap();
+    assert!(0 < p50 && p50 <= p99 && p99 < 5_000_000, "{p50} {p99}");
+    let at = report.last_probe_at.unwrap();
+    assert!(before <= at && at <= Timestamp::now(), "{at}");
+    let asked = peer.asked();
+    peer.fit.store(true, SeqCst);
+    rig.until_health("i1", Health::Passing).await;
+    assert!(peer.asked() - asked >= 4);
+    assert!(rig.reports.of(vec![(web(), "i2".parse().unwrap())]).await[0].is_empty(), "nobody knows it");
+    rig.stop_checker().await;
+    assert!(rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await[0].is_empty(), "nobody is there to ask");
+}
+
+#[tokio::test]
+async fn probes_of_an_instance_that_leaves_give_their_room_back() {
+    let settings = Settings { concurrency_max: 1, ..Settings::default() };
+    let (mut rig, peer) = (Rig::with(&settings), Peer::new().await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hour = CheckSpec { timeout: Duration::from_secs(60), ..hourly(http()) };
+    rig.register("i1", registration(listener.local_addr().unwrap(), [hour])).await;
+    let _probe_under_way = listener.accept().await.unwrap();
+    rig.register("i2", registration(peer.address, [hourly(http())])).await;
+    let (service, id, precondition) = (web(), "i1".parse().unwrap(), Precondition::None);
+    rig.store.commit(Command::Deregister { service, id, precondition }).await.unwrap();
+    rig.until_health("i2", Health::Passing).await;
 }
 
 #[tokio::test]
@@ -420,6 +486,6 @@ async fn hanging_newcomers_do_not_keep_the_living_from_being_probed() {
     let asked = peer.asked();
     rig.until("all that hang are critical", all).await;
     assert!(peer.asked() - asked >= 5, "{} probes in 200 ms", peer.asked() - asked);
-    assert!(rig.metric("check_probes_skipped_total") >= 1.0);
+    assert!(rig.metric("check_probes_skipped_total{reason=\"room\"}") >= 1.0);
     assert_eq!(rig.registry.answered(), 1);
 }

@@ -14,6 +14,7 @@ pub(super) struct CheckArg {
 #[derive(Debug, Default)]
 pub(super) struct Rhythm<'a> {
     pub(super) interval: Option<&'a str>,
+    pub(super) fast_interval: Option<&'a str>,
     pub(super) timeout: Option<&'a str>,
     pub(super) rise: Option<u8>,
     pub(super) fall: Option<u8>,
@@ -60,6 +61,7 @@ pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
         }
         let rhythm = [
             ("interval", rhythm.interval.map(Value::from)),
+            ("fast_interval", rhythm.fast_interval.map(Value::from)),
             ("timeout", rhythm.timeout.map(Value::from)),
             ("rise", rhythm.rise.map(Value::from)),
             ("fall", rhythm.fall.map(Value::from)),

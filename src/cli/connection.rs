@@ -4,16 +4,21 @@ use clap::Args;
 
 use super::fault::Fault;
 use super::screen::Output;
-use crate::client::Client;
+use crate::client::{Client, DEFAULT_ADDRESS};
 
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
+/// Which server.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Addresses of the HTTP API; the first that answers is used [env: ROLLCALL_HTTP_ADDR] [default: 127.0.0.1:8500]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    http: Vec<String>,
+}
 
 /// Which server, and the form of the result.
 #[derive(Debug, Args)]
 pub(super) struct ConnectionArgs {
-    /// Addresses of the HTTP API; the first that answers is used [env: ROLLCALL_HTTP_ADDR] [default: 127.0.0.1:8500]
-    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
-    http: Vec<String>,
+    #[command(flatten)]
+    server: ServerArgs,
 
     /// The form of the result
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -21,6 +26,13 @@ pub(super) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
+    /// A client of the server.
+    pub(super) fn client(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Client, Fault> {
+        self.server.client(environment)
+    }
+}
+
+impl ServerArgs {
     /// A client of the server, with the token of `ROLLCALL_TOKEN`: a flag would show it to everyone in `ps`.
     pub(super) fn client(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Client, Fault> {
         let variable = environment("ROLLCALL_HTTP_ADDR").unwrap_or_default();

@@ -9,11 +9,10 @@ use serde_json::json;
 use super::connection::ConnectionArgs;
 use super::consent::ask;
 use super::fault::Fault;
-use super::list::{entries, whole};
 use super::screen::show;
 use super::table::Table;
 use super::text::{cell, visible};
-use crate::client::{Client, Page};
+use crate::client::Client;
 
 const NOTHING: &str = "nothing was deregistered";
 
@@ -86,9 +85,7 @@ impl DeregisterArgs {
 
 /// What a group's deregistration would take.
 async fn how_many(client: &Client, group: &str) -> Result<String, Fault> {
-    let list =
-        whole("services", async |cursor| client.services(Some(group), Page { limit: None, cursor }).await).await?;
-    let services = entries(&list, "services");
-    let instances: u64 = services.iter().filter_map(|service| service["instances"].as_u64()).sum();
+    let services = client.services_under(group).await?;
+    let instances: u64 = services.iter().map(|service| service.instances).sum();
     Ok(format!("Deregister {instances} instances of {} services under {}?", services.len(), visible(group)))
 }

@@ -14,10 +14,10 @@ pub(super) enum Fault {
     Usage(String),
     /// A server said no, or none could be reached.
     Client(ClientError),
-    /// A server answered something else than was asked for: which list is missing.
-    Answer(&'static str),
     /// What was asked for is under way, but not there yet.
     NotYet(String),
+    /// The program that was run ended with this code, or could not be started, and whoever reads the output knows.
+    Ended(u8),
     /// This machine failed, most likely where the output went.
     Local(io::Error),
 }
@@ -32,8 +32,8 @@ impl Fault {
     pub(super) fn sentence(&self) -> Option<String> {
         match self {
             Self::Usage(sentence) | Self::NotYet(sentence) => Some(sentence.clone()),
+            Self::Ended(_) => None,
             Self::Client(error) => Some(error.to_string()),
-            Self::Answer(list) => Some(format!("the answer of the server has no list of {list}")),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
             Self::Local(error) => Some(error.to_string()),
         }
@@ -49,11 +49,10 @@ impl Fault {
 
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Ended(code) => (*code).into(),
             Self::Usage(_) | Self::Client(ClientError::Request { .. }) => Self::USAGE.into(),
             Self::Client(ClientError::Refused(_)) | Self::NotYet(_) => Self::REFUSED.into(),
-            Self::Answer(_) | Self::Client(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => {
-                Self::UNREACHABLE.into()
-            }
+            Self::Client(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => Self::UNREACHABLE.into(),
             // `rollcall services | head` has done what was asked of it.
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Self::Local(_) => Self::REFUSED.into(),

@@ -8,16 +8,13 @@ use serde_json::Value;
 
 use super::connection::ConnectionArgs;
 use super::fault::Fault;
-use super::list::{entries, take_entries};
+use super::list::entries;
 use super::moment::Moment;
 use super::screen::{Output, show};
 use super::table::Table;
 use super::text::{cell, visible};
-use crate::client::{Client, Happened, Page};
+use crate::client::Happened;
 use crate::model::Timestamp;
-
-/// Events of one request.
-const PAGE_MAX: usize = 1_000;
 
 /// What of the past.
 #[derive(Debug, Args)]
@@ -82,7 +79,7 @@ impl HistoryArgs {
             since: since.as_deref(),
             until: until.as_deref(),
         };
-        let events = latest(&client, happened, self.limit as usize).await?;
+        let events = client.latest_events(happened, self.limit as usize).await?;
         if self.connection.output == Output::Table && entries(&events, "events").is_empty() {
             // A table of nothing would say less.
             let begins = visible(events["begins"].as_str().unwrap_or("the beginning")).into_owned();
@@ -105,26 +102,6 @@ impl HistoryArgs {
         }
         table
     }
-}
-
-/// The latest events, from as many pages as it takes: the envelope of the first, the events of all.
-async fn latest(client: &Client, happened: Happened<'_>, limit: usize) -> Result<Value, Fault> {
-    let page = async |cursor: Option<&str>, limit: usize| {
-        client.events(happened, Page { limit: Some(limit.min(PAGE_MAX)), cursor }).await
-    };
-    let mut whole = page(None, limit).await?;
-    let mut events = take_entries(&mut whole, "events")?;
-    while events.len() < limit
-        && let Some(cursor) = whole["next"].as_str().map(str::to_owned)
-    {
-        let mut next = page(Some(&cursor), limit - events.len()).await?;
-        events.append(&mut take_entries(&mut next, "events")?);
-        // A cursor that leads to itself would be followed for ever.
-        let stuck = next["next"].as_str() == Some(&cursor);
-        whole["next"] = if stuck { Value::Null } else { next["next"].take() };
-    }
-    whole["events"] = events.into();
-    Ok(whole)
 }
 
 fn then(stood: &Value) -> Table {

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::screen::{Output, show};
 use super::table::Table;
 use super::text::{cell, visible};
-use crate::client::{Asked, Client, ClientError, Page, Selection};
+use crate::client::{Asked, Client, Selection};
 
 /// Which services.
 #[derive(Debug, Args)]
@@ -47,31 +47,6 @@ pub(super) struct GetArgs {
     pub(super) connection: ConnectionArgs,
 }
 
-/// All pages of a list as one: the envelope of the first, the entries of all.
-pub(super) async fn whole(
-    list: &'static str,
-    mut page: impl AsyncFnMut(Option<&str>) -> Result<Value, ClientError>,
-) -> Result<Value, Fault> {
-    let mut whole = page(None).await?;
-    let mut entries = take_entries(&mut whole, list)?;
-    while let Some(cursor) = whole["next"].as_str().map(str::to_owned) {
-        let mut next = page(Some(&cursor)).await?;
-        entries.append(&mut take_entries(&mut next, list)?);
-        // A cursor that leads to itself would be followed for ever.
-        let stuck = next["next"].as_str() == Some(&cursor);
-        whole["next"] = if stuck { Value::Null } else { next["next"].take() };
-    }
-    whole[list] = entries.into();
-    Ok(whole)
-}
-
-pub(super) fn take_entries(page: &mut Value, list: &'static str) -> Result<Vec<Value>, Fault> {
-    match page.get_mut(list).map(Value::take) {
-        Some(Value::Array(entries)) => Ok(entries),
-        _ => Err(Fault::Answer(list)),
-    }
-}
-
 pub(super) fn entries<'a>(list: &'a Value, name: &str) -> &'a [Value] {
     list[name].as_array().map_or(&[], Vec::as_slice)
 }
@@ -83,10 +58,7 @@ impl ServicesArgs {
         out: &mut dyn Write,
     ) -> Result<(), Fault> {
         let client = self.connection.client(environment)?;
-        let services = whole("services", async |cursor| {
-            client.services(self.under.as_deref(), Page { limit: None, cursor }).await
-        })
-        .await?;
+        let services = client.every_service(self.under.as_deref()).await?;
         Ok(show(out, self.connection.output, &services, |services| {
             let mut table = Table::headed(&["SERVICE", "INSTANCES", "ANSWERED"]);
             for service in entries(services, "services") {
@@ -110,10 +82,7 @@ impl GetArgs {
             return Ok(show(out, self.connection.output, &instance, one_instance)?);
         }
         let selection = Selection { passing: self.passing, tag: self.tag.as_deref() };
-        let instances = whole("instances", async |cursor| {
-            client.instances(&self.service, selection, Page { limit: None, cursor }).await
-        })
-        .await?;
+        let instances = client.every_instance(&self.service, selection).await?;
         if self.connection.output == Output::Table && entries(&instances, "instances").is_empty() {
             // A table of nobody would say less.
             let _ = writeln!(err, "{}", visible(&self.nobody(&client).await));
@@ -179,6 +148,20 @@ fn all_instances(list: &Value) -> Table {
     table
 }
 
+/// What probes of a check have found out beyond its opinion.
+fn probing(check: &Value) -> String {
+    let said = |name: &str| cell(&check[name]);
+    let mut said = format!("turned {}x, flapped {}x, rise {}", said("transitions"), said("flaps"), said("rise_needed"));
+    let latency = &check["latency_us"];
+    if let (Some(p50), Some(p99)) = (latency["p50"].as_u64(), latency["p99"].as_u64()) {
+        said += &format!(", probes took {p50} µs, p99 {p99} µs");
+    }
+    if let Some(at) = check["last_probe_at"].as_str() {
+        said += &format!(", the last ended {at}");
+    }
+    visible(&said).into_owned()
+}
+
 fn one_instance(instance: &Value) -> Table {
     let mut table = Table::default();
     for (name, value) in instance.as_object().into_iter().flatten() {
@@ -191,6 +174,9 @@ fn one_instance(instance: &Value) -> Table {
         let since = check["since"].as_str().map(|since| format!(" since {since}")).unwrap_or_default();
         let error = check["last_error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
         table.push([name, format!("{}{since}{error}", cell(&check["health"]))]);
+        if !check["transitions"].is_null() {
+            table.push([String::new(), probing(check)]);
+        }
     }
     table
 }

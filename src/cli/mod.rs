@@ -1,6 +1,7 @@
 //! The command line: what was typed, one client call or a server, and an exit code.
 //!
-//! Exit codes: 0 done, 1 the server said no, 2 usage or configuration, 3 the server could not be reached. What the
+//! Exit codes: 0 done, 1 the server said no, 2 usage or configuration, 3 the server could not be reached; of `run` the
+//! program's. What the
 //! server said no with is on stderr as a sentence, and with `--output json` on stdout as a problem document.
 
 mod check;
@@ -12,10 +13,12 @@ mod drain;
 mod explain;
 mod fault;
 mod history;
+mod instance;
 mod list;
 mod moment;
 mod register;
 mod renew;
+mod run;
 mod screen;
 mod set;
 mod snapshot;
@@ -48,6 +51,8 @@ enum Command {
     Serve(ServeArgs),
     /// Register an instance of a service
     Register(Box<register::RegisterArgs>),
+    /// Run a program as an instance of a service: registered while it runs, drained before it stops
+    Run(Box<run::RunArgs>),
     /// Change state, weight, tags or metadata of an instance; what is not said stays
     Set(set::SetArgs),
     /// Deregister an instance, or all of a service or group
@@ -82,6 +87,9 @@ enum Command {
 
 /// Does what the command line of this process says; `serve` runs a server until it ends.
 pub fn main(serve: fn(Config) -> ExitCode) -> ExitCode {
+    if let Some(code) = run::tied(std::env::args_os()) {
+        return code;
+    }
     let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     run(std::env::args_os(), &environment, serve, &mut io::BufWriter::new(io::stdout()), &mut io::stderr())
 }
@@ -102,8 +110,8 @@ impl Command {
             Self::Explain(args) => args.connection.output,
             Self::Snapshot(args) => args.output(),
             Self::Status(args) => args.connection.output,
-            // No server says no to these.
-            Self::Serve(_) | Self::CheckConfig(_) | Self::Completions { .. } => Output::Table,
+            // No server says no to these, or stdout is the program's.
+            Self::Run(_) | Self::Serve(_) | Self::CheckConfig(_) | Self::Completions { .. } => Output::Table,
         }
     }
 }
@@ -163,6 +171,7 @@ fn perform(
         match command {
             Command::Serve(_) => Ok(()),
             Command::Register(args) => args.run(environment, out, err).await,
+            Command::Run(args) => args.run(environment, err).await,
             Command::Set(args) => args.run(environment, out).await,
             Command::Deregister(args) => args.run(environment, out).await,
             Command::Drain(args) => args.run(environment, out).await,

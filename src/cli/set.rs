@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::connection::ConnectionArgs;
 use super::fault::Fault;
-use super::register::{Pair, object};
+use super::instance::{Pair, object};
 use super::screen::show;
 use super::table::Table;
 use super::text::cell;

@@ -180,7 +180,7 @@ async fn copy(download: &mut Download, to: &mut dyn Write) -> Result<Value, Faul
         ends.take(&octets);
         to.write_all(&octets)?;
     }
-    ends.summary().ok_or(Fault::Answer("lines that end a snapshot"))
+    ends.summary().ok_or_else(|| download.cut_short().into())
 }
 
 /// Writes a snapshot to a file, which is there as a whole or as it was.

@@ -1,7 +1,6 @@
 //! `rollcall watch`.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -11,11 +10,7 @@ use super::connection::ConnectionArgs;
 use super::fault::Fault;
 use super::screen::Output;
 use super::text::{cell, json_line, visible};
-use crate::client::{Client, ClientError, Event, Events, Watched};
-
-/// Between two tries to come back, at first and at most.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LATEST: Duration = Duration::from_secs(5);
+use crate::client::{Event, Followed, Watched};
 
 /// What is watched.
 #[derive(Debug, Args)]
@@ -43,43 +38,14 @@ impl WatchArgs {
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
     ) -> Result<(), Fault> {
-        let client = self.connection.client(environment)?;
-        let mut position = self.after.clone();
-        let mut events = self.open(&client, position.as_deref()).await?;
+        let watched = Watched { service: self.service.as_deref(), under: self.under.as_deref() };
+        let mut follow = self.connection.client(environment)?.follow(watched, self.after.as_deref());
+        follow.connect().await?;
         loop {
-            loop {
-                match events.next().await {
-                    Ok(Some(event)) => {
-                        show(out, self.connection.output, events.last_id(), &event)?;
-                        out.flush()?;
-                    }
-                    Ok(None) | Err(ClientError::Unreachable { .. }) => break,
-                    Err(error) => return Err(error.into()),
-                }
+            if let Followed::Event(event) = follow.next().await? {
+                show(out, self.connection.output, follow.last_id(), &event)?;
+                out.flush()?;
             }
-            if let Some(id) = events.last_id() {
-                position = Some(id.to_owned());
-            }
-            events = self.come_back(&client, position.as_deref()).await?;
-        }
-    }
-
-    async fn open(&self, client: &Client, after: Option<&str>) -> Result<Events, ClientError> {
-        client.watch(Watched { service: self.service.as_deref(), under: self.under.as_deref() }, after).await
-    }
-
-    /// Connects again for as long as it takes; a server that is there and refuses ends it.
-    async fn come_back(&self, client: &Client, after: Option<&str>) -> Result<Events, Fault> {
-        let mut pause = RETRY_FIRST;
-        loop {
-            tokio::time::sleep(pause).await;
-            match self.open(client, after).await {
-                Ok(events) => return Ok(events),
-                Err(ClientError::Unreachable { .. }) => {}
-                Err(error) if error.status().is_some_and(|status| status >= 500) => {}
-                Err(error) => return Err(error.into()),
-            }
-            pause = (pause * 2).min(RETRY_LATEST);
         }
     }
 }

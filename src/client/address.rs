@@ -41,6 +41,9 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
+/// A request on its way.
+pub(super) type Outgoing = Request<Full<Bytes>>;
+
 /// One address of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
@@ -66,7 +69,7 @@ impl Target {
         path_and_query: &str,
         body: Option<&Value>,
         headers: &[(&'static str, &str)],
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
+    ) -> Result<Outgoing, ClientError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)

@@ -3,8 +3,12 @@
 use hyper::Method;
 use serde_json::Value;
 
+use super::pages::take_entries;
 use super::path::query;
 use super::{Client, ClientError, Page};
+
+/// Events of one request.
+const PAGE_MAX: usize = 1_000;
 
 /// Which events are asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +36,29 @@ impl Client {
         let pairs = pairs.map(|(name, value)| (name, value.map(Into::into)));
         let path = format!("/v1/events{}", query(&pairs, page));
         Ok(self.request(Method::GET, &path, None, &[]).await?.body)
+    }
+
+    /// The latest events, from as many pages as it takes: the envelope of the first, the events of all.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn latest_events(&self, happened: Happened<'_>, limit: usize) -> Result<Value, ClientError> {
+        let page = async |cursor: Option<&str>, limit: usize| {
+            self.events(happened, Page { limit: Some(limit.min(PAGE_MAX)), cursor }).await
+        };
+        let mut whole = page(None, limit).await?;
+        let mut events = take_entries(self, &mut whole, "events")?;
+        while events.len() < limit
+            && let Some(cursor) = whole["next"].as_str().map(str::to_owned)
+        {
+            let mut next = page(Some(&cursor), limit - events.len()).await?;
+            events.append(&mut take_entries(self, &mut next, "events")?);
+            // A cursor that leads to itself would be followed for ever.
+            let stuck = next["next"].as_str() == Some(&cursor);
+            whole["next"] = if stuck { Value::Null } else { next["next"].take() };
+        }
+        whole["events"] = events.into();
+        Ok(whole)
     }
 
     /// The instances of a service as they were at a time, as RFC 3339 has it.

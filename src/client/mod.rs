@@ -1,17 +1,43 @@
-//! A client of the HTTP API, as anybody could write one: it knows paths and JSON and no type of the server.
+//! A client of the HTTP API, as anybody could write one: it knows paths and JSON and nothing of the server.
 //!
-//! One connection for each request. Requests are rare (a renewal every few seconds), and a connection kept from
-//! before the server restarted would turn the next renewal into an error that nobody could act on.
+//! | for a service | |
+//! |---|---|
+//! | [`Client::register_with_lease`] | registers, and stays registered: renews, and registers again when that is needed |
+//! | [`KeepAlive`] | says when that goes wrong and when it is well again; drains; leaves |
+//! | [`Client::grant`], [`Client::register_on_shared_lease`], [`Client::revoke`] | many instances on one lease |
+//! | **for who looks for services** | |
+//! | [`Client::services_under`], [`Client::instances_of`] | what there is |
+//! | [`Client::watch_under`], [`Client::watch_service`] | what there is, and then each change, over lost connections |
+//! | **for operators** | |
+//! | [`Client::deregister_under`], [`Client::amend`], … | everything else; [`Client::request`] for what has no method here |
+//!
+//! Methods that return [`Value`] give the answer as it came. Connections are kept and used again; a request that cannot
+//! be repeated without harm goes over a new one, because of an old one nobody knows whether the server still listens.
+//! Several addresses are asked in turn until one answers, and the one that did is asked first from then on. Every
+//! request ends within [`Limits`].
 
 mod address;
+mod backoff;
+mod connection;
 mod events;
 mod exchange;
+mod failover;
+mod follow;
 mod journal;
+mod keep;
+mod lease;
+mod pages;
 mod path;
+mod pool;
 mod problem;
+mod registration;
+mod rehearse;
+mod shape;
+#[cfg(feature = "server")]
 mod snapshot;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderValue, InvalidHeaderValue};
@@ -20,12 +46,16 @@ use serde_json::Value;
 
 pub use address::AddressError;
 pub use events::{Event, Events};
+pub use follow::{Follow, Followed, Watch, WatchEvent};
 pub use journal::Happened;
+pub use keep::{KeepAlive, KeepEvent, Standing};
 pub use problem::{ClientError, Problem};
+pub use registration::{Check, Registration};
+pub use shape::{Change, ChangeKind, Instance, Lease, Service};
+#[cfg(feature = "server")]
 pub use snapshot::Download;
 
-use address::Target;
-use exchange::{Fault, exchange, open, rest};
+use failover::{Call, Server};
 use path::{instance_path, query, registration_path, service_path};
 
 /// How long a request may take and how much it may answer.
@@ -49,17 +79,27 @@ impl Default for Limits {
     }
 }
 
+/// Where a server listens unless it was told otherwise.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
+
 /// The longest that a record may be cached, and so that a drain may take.
 const TTL_MAX: Duration = Duration::from_secs(3600);
 
 /// A client of one server, or of several that serve the same registry.
-#[derive(Debug)]
+///
+/// It keeps a few connections open. Its clones share them, and cost nothing.
+#[derive(Debug, Clone)]
 pub struct Client {
-    targets: Vec<Target>,
-    /// The target that answered last; it is asked first.
+    shared: Arc<Shared>,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Shared {
+    servers: Vec<Server>,
+    /// The server that answered last; it is asked first.
     preferred: AtomicUsize,
     authorization: Option<HeaderValue>,
-    limits: Limits,
 }
 
 /// A successful answer.
@@ -118,10 +158,10 @@ impl Client {
     ///
     /// # Errors
     /// When there is no address, one cannot be understood, or the token cannot be sent.
-    pub fn new(addresses: &[String], token: Option<&str>) -> Result<Self, AddressError> {
-        let targets: Vec<Target> =
-            addresses.iter().map(|address| address.parse()).collect::<Result<_, AddressError>>()?;
-        if targets.is_empty() {
+    pub fn new(addresses: impl IntoIterator<Item: AsRef<str>>, token: Option<&str>) -> Result<Self, AddressError> {
+        let servers = addresses.into_iter().map(|address| Server::new(address.as_ref()));
+        let servers = servers.collect::<Result<Vec<_>, AddressError>>()?;
+        if servers.is_empty() {
             return Err(AddressError::None);
         }
         let bearer = |token: &str| -> Result<HeaderValue, InvalidHeaderValue> {
@@ -130,7 +170,20 @@ impl Client {
             Ok(value)
         };
         let authorization = token.map(bearer).transpose().map_err(|_| AddressError::Token)?;
-        Ok(Self { targets, preferred: AtomicUsize::new(0), authorization, limits: Limits::default() })
+        let shared = Shared { servers, preferred: AtomicUsize::new(0), authorization };
+        Ok(Self { shared: Arc::new(shared), limits: Limits::default() })
+    }
+
+    /// A client of the servers that `ROLLCALL_HTTP_ADDR` names, with commas between, or of 127.0.0.1:8500; with the token
+    /// of `ROLLCALL_TOKEN`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn from_environment() -> Result<Self, AddressError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+        let addresses = variable("ROLLCALL_HTTP_ADDR").unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let addresses = addresses.split(',').map(str::trim).filter(|address| !address.is_empty());
+        Self::new(addresses, variable("ROLLCALL_TOKEN").as_deref())
     }
 
     /// The same client with other limits.
@@ -141,8 +194,9 @@ impl Client {
 
     /// Sends a request and waits for its answer.
     ///
-    /// An address that refuses the connection is passed over for the next. After a connection was lost the next
-    /// address is asked only when the request can be repeated without harm (GET, PUT).
+    /// An address that refuses the connection is passed over for the next. After a connection was lost, or an answer of
+    /// a server without a registry (502, 503, 504), the next address is asked only when the request can be repeated
+    /// without harm: GET, and PUT without a precondition.
     ///
     /// # Errors
     /// When no address answered, or one answered with anything but success.
@@ -153,62 +207,17 @@ impl Client {
         body: Option<&Value>,
         headers: &[(&'static str, &str)],
     ) -> Result<Reply, ClientError> {
-        self.request_within(&self.limits, method, path_and_query, body, headers).await
+        self.call(&self.limits, Call::new(method, path_and_query, body, headers)).await
     }
 
     /// A request that the server answers only after `wait` at most.
-    async fn waiting(
-        &self,
-        wait: Duration,
-        method: Method,
-        path_and_query: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, ClientError> {
+    async fn waiting(&self, wait: Duration, call: Call<'_>) -> Result<Value, ClientError> {
         let limits = Limits { response_timeout: self.limits.response_timeout + wait, ..self.limits };
-        Ok(self.request_within(&limits, method, path_and_query, body, &[]).await?.body)
-    }
-
-    async fn request_within(
-        &self,
-        limits: &Limits,
-        method: Method,
-        path_and_query: &str,
-        body: Option<&Value>,
-        headers: &[(&'static str, &str)],
-    ) -> Result<Reply, ClientError> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let repeatable = method == Method::GET || method == Method::PUT;
-        let mut tried = Vec::new();
-        let mut last = String::new();
-        for position in (0..self.targets.len()).map(|step| (first + step) % self.targets.len()) {
-            let target = &self.targets[position];
-            let mut request = target.request(&method, path_and_query, body, headers)?;
-            if let Some(authorization) = &self.authorization {
-                request.headers_mut().insert(hyper::header::AUTHORIZATION, authorization.clone());
-            }
-            tried.push(target.authority().to_owned());
-            match exchange(target, request, limits).await {
-                Ok((head, body)) => {
-                    self.preferred.store(position, Ordering::Relaxed);
-                    return problem::judge(head, &body, target.authority());
-                }
-                Err(Fault::Answer(detail)) => {
-                    return Err(ClientError::Protocol { address: target.authority().to_owned(), detail });
-                }
-                Err(Fault::Connect(reason)) => last = reason,
-                Err(Fault::Lost(reason)) => {
-                    last = reason;
-                    if !repeatable {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(ClientError::Unreachable { tried, last })
+        Ok(self.call(&limits, call).await?.body)
     }
 
     /// Watches changes as they happen, after the position that [`Events::last_id`] said; without one from now on, and
-    /// what there is comes first. The first address that answers is used.
+    /// what there is comes first. The first address that answers is used. [`Client::follow`] comes back by itself.
     ///
     /// # Errors
     /// When no address answered, or one answered with anything but events.
@@ -217,42 +226,16 @@ impl Client {
         let path = format!("/v1/watch{}", query(&pairs, Page::default()));
         let after = after.map(|id| ("last-event-id", id));
         let headers: Vec<(&'static str, &str)> = [("accept", "text/event-stream")].into_iter().chain(after).collect();
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut tried = Vec::new();
-        let mut last = String::new();
-        for position in (0..self.targets.len()).map(|step| (first + step) % self.targets.len()) {
-            let target = &self.targets[position];
-            let mut request = target.request(&Method::GET, &path, None, &headers)?;
-            if let Some(authorization) = &self.authorization {
-                request.headers_mut().insert(hyper::header::AUTHORIZATION, authorization.clone());
-            }
-            let authority = target.authority();
-            tried.push(authority.to_owned());
-            match open(target, request, &self.limits).await {
-                Ok((head, body, driver)) => {
-                    self.preferred.store(position, Ordering::Relaxed);
-                    let media_type = head.headers.get(hyper::header::CONTENT_TYPE);
-                    if head.status == StatusCode::OK && media_type.is_some_and(|is| is == "text/event-stream") {
-                        return Ok(Events::new(authority, body, driver, self.limits.body_octets_max));
-                    }
-                    let body = rest(body, &self.limits).await.unwrap_or_default();
-                    problem::judge(head, &body, authority)?;
-                    let detail = "the answer is no stream of events".to_owned();
-                    return Err(ClientError::Protocol { address: authority.to_owned(), detail });
-                }
-                Err(Fault::Answer(detail)) => {
-                    return Err(ClientError::Protocol { address: authority.to_owned(), detail });
-                }
-                Err(Fault::Connect(reason) | Fault::Lost(reason)) => last = reason,
-            }
-        }
-        // Next time the others come first: what stays silent would otherwise be waited for again and again.
-        self.preferred.store((first + 1) % self.targets.len(), Ordering::Relaxed);
-        Err(ClientError::Unreachable { tried, last })
+        self.stream(Call::new(Method::GET, &path, None, &headers)).await
     }
 
     async fn bodyless(&self, method: Method, path_and_query: &str) -> Result<Value, ClientError> {
         Ok(self.request(method, path_and_query, None, &[]).await?.body)
+    }
+
+    /// A request of which is known that it may be carried out twice.
+    async fn repeatable(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+        Ok(self.call(&self.limits, Call::new(method, path, body, &[]).repeatable()).await?.body)
     }
 
     /// Registers an instance and returns it as the server knows it; without an id the server chooses one.
@@ -277,7 +260,8 @@ impl Client {
         wait: Duration,
     ) -> Result<Value, ClientError> {
         let (method, path) = registration_path(service, id);
-        self.waiting(wait, method, &format!("{path}?wait={}ms", wait.as_millis()), Some(body)).await
+        let path = format!("{path}?wait={}ms", wait.as_millis());
+        self.waiting(wait, Call::new(method, &path, Some(body), &[])).await
     }
 
     /// Takes an instance out of answers and returns it with `safe_to_stop_at`, at once or when that has come; the drain
@@ -295,9 +279,10 @@ impl Client {
         let path = format!("{}/drain", instance_path(service, id));
         let body = expires.map(|expires| serde_json::json!({ "expires": expires }));
         if wait {
-            self.waiting(TTL_MAX, Method::POST, &format!("{path}?wait=true"), body.as_ref()).await
+            let path = format!("{path}?wait=true");
+            self.waiting(TTL_MAX, Call::new(Method::POST, &path, body.as_ref(), &[]).repeatable()).await
         } else {
-            Ok(self.request(Method::POST, &path, body.as_ref(), &[]).await?.body)
+            self.repeatable(Method::POST, &path, body.as_ref()).await
         }
     }
 
@@ -325,7 +310,8 @@ impl Client {
         self.bodyless(Method::DELETE, &service_path(service)).await
     }
 
-    /// Deregisters every instance of every service below a group and returns how many there were.
+    /// Deregisters every instance of every service under a group, at any depth, and returns how many there were:
+    /// `{"deregistered": 3}`.
     ///
     /// # Errors
     /// As [`Client::request`].
@@ -339,7 +325,8 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub async fn renew(&self, service: &str, id: &str) -> Result<Value, ClientError> {
-        self.bodyless(Method::POST, &format!("{}/renew", instance_path(service, id))).await
+        let path = format!("{}/renew", instance_path(service, id));
+        self.repeatable(Method::POST, &path, None).await
     }
 
     /// One page of the services, or of those under a group.

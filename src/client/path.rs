@@ -29,6 +29,10 @@ pub(super) fn instance_path(service: &str, id: &str) -> String {
     format!("{}/instances/{}", service_path(service), encode(id))
 }
 
+pub(super) fn lease_path(id: &str) -> String {
+    format!("/v1/leases/{}", encode(id))
+}
+
 /// How an instance is registered: under an id, or under one that the server chooses.
 pub(super) fn registration_path(service: &str, id: Option<&str>) -> (Method, String) {
     match id {

@@ -1,11 +1,9 @@
 //! Snapshots: all that a server keeps, as lines, in either direction and never all in memory.
 
-use std::convert::Infallible;
 use std::io::Read;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -13,7 +11,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::exchange::{Driver, Fault, connect, rest, send};
+use super::connection::{Driver, Fault, Head, ask, dial};
+use super::exchange::rest;
+use super::failover::Call;
 use super::{Client, ClientError, problem};
 
 const PATH: &str = "/v1/snapshot";
@@ -54,13 +54,21 @@ impl Download {
     }
 }
 
+impl Download {
+    /// What to say of one that ended before its last line.
+    pub fn cut_short(&self) -> ClientError {
+        let detail = "the answer has no line that ends a snapshot".to_owned();
+        ClientError::Protocol { address: self.address.clone(), detail }
+    }
+}
+
 impl Client {
     /// All that the server keeps, as lines; the first address that answers is asked.
     ///
     /// # Errors
     /// When no address answered, or one answered with anything but a snapshot.
     pub async fn snapshot(&self) -> Result<Download, ClientError> {
-        let (address, head, body, driver) = self.stream(Method::GET, None::<StreamBody<NoFrames>>).await?;
+        let (address, head, body, driver) = self.transfer(Method::GET, Empty::<Bytes>::new()).await?;
         let media_type = head.headers.get(CONTENT_TYPE);
         if head.status == StatusCode::OK && media_type.is_some_and(|is| is == MEDIA_TYPE) {
             return Ok(Download { address, body, _driver: driver });
@@ -95,7 +103,7 @@ impl Client {
         });
         let body = StreamBody::new(Box::pin(frames));
         let answered = async {
-            let (address, head, body, _driver) = self.stream(Method::PUT, Some(body)).await?;
+            let (address, head, body, _driver) = self.transfer(Method::PUT, body).await?;
             let body = rest(body, &self.limits).await.unwrap_or_default();
             Ok(problem::judge(head, &body, &address)?.body)
         };
@@ -118,53 +126,36 @@ impl Client {
         }
     }
 
-    /// Sends a request whose body may go on for long to the first address that takes a connection.
-    async fn stream<B>(
-        &self,
-        method: Method,
-        body: Option<B>,
-    ) -> Result<(String, super::exchange::Head, Incoming, Driver), ClientError>
+    /// Sends a request whose body may go on for long to the first server that takes a connection.
+    async fn transfer<B>(&self, method: Method, body: B) -> Result<(String, Head, Incoming, Driver), ClientError>
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
-        let first = self.preferred.load(Ordering::Relaxed);
         let mut tried = Vec::new();
         let mut last = String::new();
-        for position in (0..self.targets.len()).map(|step| (first + step) % self.targets.len()) {
-            let target = &self.targets[position];
-            let address = target.authority().to_owned();
+        for (position, server) in self.in_turn() {
+            let address = server.address().to_owned();
             tried.push(address.clone());
-            let stream = match connect(target, &self.limits).await {
-                Ok(stream) => stream,
-                Err(Fault::Connect(reason) | Fault::Lost(reason) | Fault::Answer(reason)) => {
+            let mut connection = match dial(server.target(), &self.limits).await {
+                Ok(connection) => connection,
+                Err(Fault::Connect(reason) | Fault::Lost(reason) | Fault::Silent(reason) | Fault::Answer(reason)) => {
                     last = reason;
                     continue;
                 }
             };
-            let (mut head, none) = target.request(&method, PATH, None, &[])?.into_parts();
-            if let Some(authorization) = &self.authorization {
-                head.headers.insert(hyper::header::AUTHORIZATION, authorization.clone());
-            }
-            let sent = match body {
-                Some(body) => {
-                    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-                    send(stream, Request::from_parts(head, body)).await
-                }
-                None => send(stream, Request::from_parts(head, none)).await,
-            };
-            return match sent {
-                Ok((head, body, driver)) => {
-                    self.preferred.store(position, Ordering::Relaxed);
-                    Ok((address, head, body, driver))
+            let (mut head, _) = self.request_to(server, &Call::new(method, PATH, None, &[]))?.into_parts();
+            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+            return match ask(&mut connection, Request::from_parts(head, body)).await {
+                Ok((head, body)) => {
+                    self.prefer(position);
+                    Ok((address, head, body, connection.driver))
                 }
                 Err(Fault::Answer(detail)) => Err(ClientError::Protocol { address, detail }),
-                Err(Fault::Connect(last) | Fault::Lost(last)) => Err(ClientError::Unreachable { tried, last }),
+                Err(Fault::Connect(last) | Fault::Lost(last) | Fault::Silent(last)) => {
+                    Err(ClientError::Unreachable { tried, last })
+                }
             };
         }
         Err(ClientError::Unreachable { tried, last })
     }
 }
-
-/// The frames of a body that is none.
-type NoFrames = futures_util::stream::Empty<Result<Frame<Bytes>, Infallible>>;

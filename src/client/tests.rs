@@ -1,12 +1,13 @@
+use std::sync::atomic::Ordering;
+
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::fake::{self, FakeServer};
+use super::fake::{self, FakeRegistry, FakeServer, Heard, Said};
 use super::*;
 
 fn client(addresses: &[&str]) -> Client {
-    let addresses: Vec<String> = addresses.iter().map(|&address| address.to_owned()).collect();
-    Client::new(&addresses, Some("s3cret")).unwrap()
+    Client::new(addresses, Some("s3cret")).unwrap()
 }
 
 /// An address where nothing listens.
@@ -68,7 +69,7 @@ async fn the_second_address_answers_when_the_first_refuses() {
     let server = FakeServer::start([ok(), ok()]).await;
     let client = client(&[&dead_address().await, &server.address]);
     assert_eq!(client.status().await.unwrap()["revision"], 4);
-    assert_eq!(client.preferred.load(Ordering::Relaxed), 1, "and is asked first from then on");
+    assert_eq!(client.shared.preferred.load(Ordering::Relaxed), 1, "and is asked first from then on");
     assert_eq!(client.status().await.unwrap()["revision"], 4);
 }
 
@@ -155,6 +156,124 @@ async fn lists_are_asked_for_with_filters_and_cursor() {
 
 #[test]
 fn a_token_that_no_header_can_carry_is_refused() {
-    assert_eq!(Client::new(&["localhost".to_owned()], Some("a\nb")).unwrap_err(), AddressError::Token);
-    assert_eq!(Client::new(&[], None).unwrap_err(), AddressError::None);
+    assert_eq!(Client::new(["localhost"], Some("a\nb")).unwrap_err(), AddressError::Token);
+    assert_eq!(Client::new([""; 0], None).unwrap_err(), AddressError::None);
+}
+
+fn found(servers: &[&FakeRegistry]) -> Client {
+    Client::new(servers.iter().map(|server| server.address.as_str()), None).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_used_again_and_what_cannot_be_repeated_has_one_of_its_own() {
+    let server = FakeRegistry::start(|_: &Heard| Said::Answer(200, json!({})));
+    let client = found(&[&server]);
+    for _ in 0..3 {
+        client.status().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+    client.deregister("web", "w1").await.unwrap();
+    assert_eq!(server.connections(), 2);
+    tokio::time::sleep(Duration::from_secs(91)).await;
+    client.status().await.unwrap();
+    assert_eq!(server.connections(), 3, "one that has waited for long is not trusted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ended_while_it_waited_is_nobodys_trouble() {
+    let mut requests = 0;
+    let server = FakeRegistry::start(move |_: &Heard| {
+        requests += 1;
+        // The second is heard by the first connection, which ends at it.
+        if requests == 2 { Said::Close } else { Said::Answer(200, json!({"requests": requests})) }
+    });
+    let client = found(&[&server]);
+    for requests in [1, 3] {
+        assert_eq!(client.status().await.unwrap()["requests"], requests);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_a_registry_is_passed_over_for_one_that_has_it() {
+    let mut is_well = false;
+    let first = FakeRegistry::start(move |heard: &Heard| match heard.line.as_str() {
+        "GET /v1/status" if std::mem::replace(&mut is_well, true) => Said::Answer(200, json!({"first": true})),
+        _ => Said::Headed(503, "retry-after: 1", json!({"type": "urn:rollcall:unavailable"})),
+    });
+    let second = FakeRegistry::start(|_: &Heard| Said::Answer(200, json!({"first": false})));
+    let client = found(&[&first, &second]);
+    let error = client.amend("web", "w1", &json!({"weight": 1})).await.unwrap_err();
+    assert_eq!((error.status(), error.retry_after()), (Some(503), Some(Duration::from_secs(1))));
+    assert_eq!(client.status().await.unwrap()["first"], false);
+    assert_eq!(client.shared.preferred.load(Ordering::Relaxed), 1, "and the one that has it is asked first then");
+    let alone = found(&[&first]);
+    assert_eq!(alone.register("web", Some("w1"), &json!({})).await.unwrap_err().status(), Some(503));
+    assert_eq!(alone.status().await.unwrap()["first"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_makes_a_put_unrepeatable() {
+    let first = FakeRegistry::start(|_: &Heard| Said::Close);
+    let second = FakeRegistry::start(|_: &Heard| Said::Answer(200, json!({})));
+    let client = found(&[&first, &second]);
+    let put = async |headers: &[(&'static str, &str)]| {
+        client.request(Method::PUT, "/v1/services/web/instances/w1", None, headers).await
+    };
+    assert!(matches!(put(&[("if-none-match", "*")]).await, Err(ClientError::Unreachable { .. })));
+    assert_eq!(second.lines().len(), 0);
+    put(&[]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_read_to_their_end_and_begun_again_when_they_move_on() {
+    let mut cursors = 0;
+    let service = |name: &str| json!([{"name": name, "instances": 2, "answered": 1}]);
+    let server = FakeRegistry::start(move |heard: &Heard| match heard.line.as_str() {
+        "GET /v1/services?under=payments" => Said::Answer(200, json!({"services": service("a"), "next": "c"})),
+        _ => {
+            cursors += 1;
+            if cursors == 1 {
+                Said::Answer(410, json!({"type": "urn:rollcall:cursor-gone"}))
+            } else {
+                Said::Answer(200, json!({"services": service("b"), "next": "c"}))
+            }
+        }
+    });
+    let services = found(&[&server]).services_under("payments").await.unwrap();
+    let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!((names, services[0].instances, services[0].answered), (vec!["a", "b"], 2, 1));
+    assert_eq!(server.lines().len(), 4, "and a cursor that leads to itself is not followed for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_granted_renewed_and_revoked() {
+    let server = FakeRegistry::start(|heard: &Heard| match heard.line.as_str() {
+        "DELETE /v1/leases/ab" => Said::Answer(204, Value::Null),
+        _ => Said::Answer(200, json!({"id": "ab", "ttl": "15s", "expires_at": "2026-01-01T00:00:00Z"})),
+    });
+    let client = found(&[&server]);
+    let lease = client.grant(Duration::from_secs(15)).await.unwrap();
+    assert_eq!((lease.id.as_str(), lease.ttl), ("ab", Duration::from_secs(15)));
+    client.renew_lease("ab").await.unwrap();
+    client.lease("ab").await.unwrap();
+    client.revoke("ab").await.unwrap();
+    assert_eq!(
+        server.lines(),
+        ["POST /v1/leases", "POST /v1/leases/ab/renew", "GET /v1/leases/ab", "DELETE /v1/leases/ab"]
+    );
+    assert_eq!(server.heard()[0].body, json!({"ttl": "15s"}));
+}
+
+#[test]
+fn futures_can_be_sent_to_other_threads() {
+    fn send<T: Send>(_: T) {}
+    let client = Client::new(["localhost"], None).unwrap();
+    send(client.services_under("payments"));
+    send(client.instances_of("web", Selection::default()));
+    send(client.grant(Duration::from_secs(15)));
+    let registration = Registration::new("web", "w1", 80);
+    send(client.register_with_lease(&registration, Duration::from_secs(15)));
+    send(client.register_on_shared_lease(&[], Duration::from_secs(15)));
+    send(client.rehearse(&registration));
+    send(async { client.watch_under("payments").next().await });
 }

@@ -9,7 +9,7 @@ const GRANTED_UNKNOWN: u64 = 1024;
 /// Connections and probes, when the system grants enough for them.
 const HTTP_MAX: usize = 24_576;
 const DNS_MAX: usize = 1024;
-const PROBES_MAX: usize = 512;
+const PROBES_MAX: usize = 4096;
 
 /// What each part may take. The rest is for listeners, files, and whatever a part opens for a moment.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,6 @@ mod tests {
     fn where_enough_is_granted_the_limits_are_those_of_the_manual() {
         let Shares { http, dns, probes } = Shares::of(1 << 20);
         assert_eq!((http.total, http.per_client), (24_576, 12_288));
-        assert_eq!((dns.total, dns.per_client, probes), (1024, 256, 512));
+        assert_eq!((dns.total, dns.per_client, probes), (1024, 256, 4096));
     }
 }

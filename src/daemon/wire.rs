@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::part::Part;
 use super::settings::{name_server_addresses, store_settings};
 use super::{Daemon, DaemonError};
-use crate::check::{Checker, Targets};
+use crate::check::Targets;
 use crate::config::{Config, Engine};
 use crate::dns::forward::{Forwarder, Rule};
 use crate::dns::{Handler, HandlerSettings, Identity};
@@ -135,8 +135,9 @@ impl Daemon {
         let targets = Arc::new(Targets::new(&check_settings));
         let (closing, signal) = watch::channel(false);
         let checks = metrics
-            .register(|registry| Checker::spawn(store.clone(), targets.clone(), &check_settings, registry, signal));
-        let checks = Part { name: "the checks", closing, task: checks };
+            .register(|registry| check::spawn(store.clone(), targets.clone(), &check_settings, registry, signal));
+        let (task, reports) = checks.map_err(DaemonError::Checks)?;
+        let checks = Part { name: "the checks", closing, task };
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {
@@ -148,6 +149,10 @@ impl Daemon {
             explain_allow: config.explain_allow.clone(),
             permit_checks: Box::new(move |registration| {
                 targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
+            }),
+            report_checks: Box::new(move |names| {
+                let reports = reports.clone();
+                Box::pin(async move { reports.of(names).await })
             }),
             not_ready: Box::new(readiness(reader.clone(), stopping.clone())),
             render_metrics: Box::new({

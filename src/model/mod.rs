@@ -8,6 +8,7 @@ mod duration;
 mod instance;
 mod lease;
 mod name;
+mod probe_report;
 mod revision;
 mod settings;
 mod time;
@@ -23,6 +24,7 @@ pub use instance::{
 };
 pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
+pub use probe_report::ProbeReport;
 pub use revision::{Revision, StoreId};
 pub use settings::ServiceSettings;
 pub use time::Timestamp;

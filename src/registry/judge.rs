@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::change::{Cause, Change};
+use super::actor::Actor;
+use super::change::{Batch, Cause, Change};
 use super::command::{Amendment, Expiry, IdChoice, Observation, Outcome, Precondition, Refusal, Register, Scope};
 use super::conflict;
 use super::limits::Limits;
@@ -41,6 +42,10 @@ fn check_precondition(precondition: Precondition, existing: Option<&Arc<Instance
 fn fresh_checks(registration: &Registration, now: Timestamp) -> Box<[CheckState]> {
     let fresh = CheckState { health: registration.initial_health, since: now, last_error: None };
     vec![fresh; registration.checks.len()].into()
+}
+
+fn superseded(ghost: &Arc<Instance>) -> Change {
+    Change::Gone { instance: ghost.clone(), cause: Cause::Superseded }
 }
 
 impl Registry {
@@ -88,7 +93,12 @@ impl Registry {
                 return Err(Refusal::RegistryFull(limits.instances));
             }
         }
-        conflict::check(self, limits, service, id, registration)?;
+        let free = conflict::check(self, limits, service, id, registration);
+        free.or_else(|refusal| match &rivals[..] {
+            [] => Err(refusal),
+            // What a ghost was called is free once it is gone.
+            rivals => conflict::check(&self.without(rivals, now), limits, service, id, registration),
+        })?;
 
         let revision = self.next_revision();
         let siblings = self.service(service);
@@ -127,8 +137,16 @@ impl Registry {
         let instance = Arc::new(instance);
         let cause = if before.is_some() { Cause::Replaced } else { Cause::Registered };
         let outcome = Outcome::Registered { created: before.is_none(), instance: instance.clone() };
-        let ghosts = rivals.into_iter().map(|ghost| Change::Gone { instance: ghost, cause: Cause::Superseded });
+        let ghosts = rivals.iter().map(superseded);
         Ok(Judgement { outcome, changes: ghosts.chain([Change::Put { instance, cause }]).collect() })
+    }
+
+    /// What there would be once these have been superseded.
+    fn without(&self, ghosts: &[Arc<Instance>], now: Timestamp) -> Self {
+        let mut without = self.clone();
+        let changes = ghosts.iter().map(superseded).collect();
+        without.foresee(&Batch { revision: self.next_revision(), at: now, actor: Actor::server(), changes });
+        without
     }
 
     /// The other instances of a service that cannot be real together with this one.

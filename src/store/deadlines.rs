@@ -58,6 +58,22 @@ impl<K: Clone + Ord + Hash> Deadlines<K> {
         self.by_time.range(place..).next().map(|(deadline, _)| *deadline)
     }
 
+    /// Whose there are.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> BTreeSet<K> {
+        self.by_key.keys().cloned().collect()
+    }
+
+    /// All of it, in an order.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String
+    where
+        K: std::fmt::Debug,
+    {
+        let by_key: std::collections::BTreeMap<_, _> = self.by_key.iter().collect();
+        format!("{:?} {by_key:?}", self.by_time)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()

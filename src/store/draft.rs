@@ -1,24 +1,33 @@
 //! What a ledger would look like in the middle of a batch: later commands of it see what earlier ones change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::clock::Moment;
-use super::leases::{LeaseEdit, Leases};
+use super::leases::{LeaseEdit, Leases, Member};
 use crate::model::{Duration, Instance, LeaseId};
 use crate::registry::{Batch, Change, Registry};
 
 /// A working copy that costs what differs, because a registry is cloned in O(1).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Draft<'a> {
     pub(super) registry: Registry,
     leases: &'a Leases,
     granted: HashMap<LeaseId, Duration, foldhash::fast::RandomState>,
     ended: HashSet<LeaseId, foldhash::fast::RandomState>,
+    /// Who has joined a lease since, and may have left it again.
+    joined: BTreeSet<(LeaseId, Member)>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(registry: &Registry, leases: &'a Leases) -> Self {
-        Self { registry: registry.clone(), leases, granted: HashMap::default(), ended: HashSet::default() }
+        Self {
+            registry: registry.clone(),
+            leases,
+            granted: HashMap::default(),
+            ended: HashSet::default(),
+            joined: BTreeSet::new(),
+        }
     }
 
     /// The length of a lease that is alive.
@@ -43,15 +52,25 @@ impl<'a> Draft<'a> {
         self.granted.contains_key(&lease) || {
             let owner = self.leases.members(lease).next();
             let owner = owner.and_then(|(service, id)| self.registry.instance(service, id.as_str()));
-            owner.and_then(|owner| owner.lease).is_some_and(|lease| lease.own)
+            owner.and_then(|owner| owner.lease).is_some_and(|of| of.own && of.id == lease)
         }
+    }
+
+    /// The instances on a lease.
+    pub(super) fn on(&self, lease: LeaseId) -> impl Iterator<Item = &Arc<Instance>> {
+        let joined = self.joined.iter().filter(move |(of, _)| *of == lease).map(|(_, member)| member);
+        let members: BTreeSet<&Member> = self.leases.members(lease).chain(joined).collect();
+        let instances = members.into_iter().filter_map(|(service, id)| self.registry.instance(service, id.as_str()));
+        instances.filter(move |instance| instance.lease.is_some_and(|of| of.id == lease))
     }
 
     /// Goes on by what one command changes.
     pub(super) fn go_on(&mut self, batch: Option<&Batch>, edits: &[LeaseEdit]) {
         for edit in edits {
-            if let LeaseEdit::Grant(id, ttl) = edit {
-                self.granted.insert(*id, *ttl);
+            match edit {
+                LeaseEdit::Grant(id, ttl) => drop(self.granted.insert(*id, *ttl)),
+                LeaseEdit::End(id) => drop(self.ended.insert(*id)),
+                LeaseEdit::Renew(_) => {}
             }
         }
         let Some(batch) = batch else { return };
@@ -67,6 +86,9 @@ impl<'a> Draft<'a> {
             let left = before.and_then(|before| own(before));
             if let Some(left) = left.filter(|left| after.is_none_or(|after| own(after) != Some(*left))) {
                 self.ended.insert(left);
+            }
+            if let Some((after, lease)) = after.and_then(|after| Some((after, after.lease?))) {
+                self.joined.insert((lease.id, (after.service.clone(), after.id.clone())));
             }
         }
         self.registry.foresee(batch);

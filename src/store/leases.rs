@@ -9,7 +9,7 @@ use super::deadlines::Deadlines;
 use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, ServiceName};
 use crate::registry::Change;
 
-type Member = (ServiceName, InstanceId);
+pub(super) type Member = (ServiceName, InstanceId);
 
 /// What a decision does to leases, besides what changes of instances do.
 #[derive(Debug)]
@@ -249,6 +249,25 @@ impl Leases {
         if let Some(lease) = instance.lease {
             self.join(lease.id, (instance.service.clone(), instance.id.clone()));
         }
+    }
+
+    /// Every lease and its length.
+    #[cfg(test)]
+    pub(super) fn terms(&self) -> Vec<(LeaseId, Duration)> {
+        self.held.iter().map(|(id, held)| (*id, held.ttl)).collect()
+    }
+
+    /// Every lease and who is on it.
+    #[cfg(test)]
+    pub(super) fn members_of_all(&self) -> std::collections::BTreeMap<LeaseId, BTreeSet<Member>> {
+        self.held.iter().map(|(id, held)| (*id, held.members.iter().cloned().collect())).collect()
+    }
+
+    /// All of it, in an order.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String {
+        let held: std::collections::BTreeMap<_, _> = self.held.iter().collect();
+        format!("{held:#?} {} {:?}", self.deadlines.shown(), self.undo)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

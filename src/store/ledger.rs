@@ -47,6 +47,11 @@ impl Decision {
     }
 }
 
+/// What the end of a lease changes.
+fn departures(draft: &Draft<'_>, lease: LeaseId, cause: Cause) -> Vec<Change> {
+    draft.on(lease).map(|instance| Change::Gone { instance: instance.clone(), cause }).collect()
+}
+
 #[derive(Debug)]
 pub(super) struct Ledger {
     registry: Registry,
@@ -223,7 +228,7 @@ impl Ledger {
                 registry.judge_configure(service, settings.as_ref(), limits).map(decided)
             }
             Command::Observe(observation) => Ok(decided(registry.judge_observe(observation))),
-            Command::Batch(commands) => self.decide_batch(&mut Draft::new(registry, &self.leases), commands, by),
+            Command::Batch(commands) => self.decide_batch(&mut draft.clone(), commands, by),
             Command::Renew(renewal) => {
                 let id = match renewal {
                     Renewal::Lease(id) => *id,
@@ -245,8 +250,8 @@ impl Ledger {
                 Ok(Decision { batch: None, leases, outcome: Outcome::Granted(lease) })
             }
             Command::Revoke(id) => {
-                self.leases.get(*id, now).ok_or(Refusal::LeaseGone(*id))?;
-                let changes = self.departures(*id, Cause::Revoked);
+                draft.lease(*id, now).ok_or(Refusal::LeaseGone(*id))?;
+                let changes = departures(draft, *id, Cause::Revoked);
                 let outcome = Outcome::Revoked(changes.len());
                 let mut decision = self.decided(Judgement { changes, outcome }, by);
                 decision.leases.push(LeaseEdit::End(*id));
@@ -291,12 +296,6 @@ impl Ledger {
         Ok(decision)
     }
 
-    fn departures(&self, lease: LeaseId, cause: Cause) -> Vec<Change> {
-        let members = self.leases.members(lease);
-        let instances = members.filter_map(|(service, id)| self.registry.instance(service, id.as_str()));
-        instances.map(|instance| Change::Gone { instance: instance.clone(), cause }).collect()
-    }
-
     fn decided(&self, judgement: Judgement, By { actor, now }: By<'_>) -> Decision {
         let Judgement { changes, outcome } = judgement;
         let revision = self.registry.revision().next();
@@ -309,8 +308,9 @@ impl Ledger {
     /// that nobody needs to remember.
     pub(super) fn decide_due(&self, now: Moment) -> Option<Decision> {
         let lapsed = self.leases.lapsed(now.instant, LAPSED_PER_BATCH);
+        let draft = Draft::new(&self.registry, &self.leases);
         let mut changes: Vec<Change> =
-            lapsed.iter().flat_map(|lease| self.departures(*lease, Cause::Expired)).collect();
+            lapsed.iter().flat_map(|lease| departures(&draft, *lease, Cause::Expired)).collect();
         let leave: HashSet<(ServiceName, InstanceId)> =
             lapsed.iter().flat_map(|lease| self.leases.members(*lease)).cloned().collect();
         let evicted = self.waits.to_evict(now.instant, LAPSED_PER_BATCH);
@@ -384,8 +384,11 @@ impl Ledger {
             let before = self.memory.get(&key);
             let is_full = self.memory.len() >= self.settings.limits.remembered_names;
             match (left, before) {
-                (None, None) | (Some(_), Some(_)) => continue,
+                (None, None) => continue,
+                // Nobody has used it since, unless somebody came and left within this batch.
+                (Some(left), Some(_)) if left != now.wall => continue,
                 (None, Some(_)) => self.memory.clear(&key),
+                (Some(_), Some(_)) => self.memory.set(key.clone(), now.instant + self.settings.name_memory),
                 // Beyond the limit the newest is forgotten at once: it costs a scan for nobody.
                 (Some(_), None) if is_full => self.memory.set(key.clone(), now.instant),
                 (Some(_), None) => self.memory.set(key.clone(), now.instant + self.settings.name_memory),
@@ -394,3 +397,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

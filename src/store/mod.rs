@@ -203,3 +203,6 @@ pub trait Store: Send + Sync + 'static {
 fn unix_seconds() -> u32 {
     (crate::model::Timestamp::now().as_millis() / 1000) as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,6 +183,9 @@ struct CheckV1 {
     name: Label,
     kind: CheckKindV1,
     interval: Duration,
+    /// Left out where it is what goes with the interval.
+    #[serde(default, skip_serializing_if = "is_default")]
+    fast_interval: Option<Duration>,
     timeout: Duration,
     rise: u8,
     fall: u8,
@@ -214,7 +217,8 @@ enum CheckKindV1 {
 
 impl CheckV1 {
     fn new((spec, state): (&CheckSpec, &CheckState)) -> Self {
-        let CheckSpec { name, kind, interval, timeout, rise, fall, port } = spec.clone();
+        let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port } = spec.clone();
+        let fast_interval = Some(fast_interval).filter(|fast| *fast != CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKind::Tcp => CheckKindV1::Tcp,
             CheckKind::Http(http) => CheckKindV1::Http {
@@ -227,11 +231,13 @@ impl CheckV1 {
             },
         };
         let CheckState { health, since, last_error } = state.clone();
-        Self { name, kind, interval, timeout, rise, fall, port, health, since: since.as_millis(), last_error }
+        let since = since.as_millis();
+        Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error }
     }
 
     fn read(self) -> Result<(CheckSpec, CheckState), RecordError> {
-        let Self { name, kind, interval, timeout, rise, fall, port, health, since, last_error } = self;
+        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error } = self;
+        let fast_interval = fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKindV1::Tcp => CheckKind::Tcp,
             CheckKindV1::Http { path, target, head, headers, expect_status, expect_body } => {
@@ -246,7 +252,7 @@ impl CheckV1 {
             }
         };
         let state = CheckState { health, since: Timestamp::from_millis(since), last_error };
-        Ok((CheckSpec { name, kind, interval, timeout, rise, fall, port }, state))
+        Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port }, state))
     }
 }
 

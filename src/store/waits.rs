@@ -130,6 +130,19 @@ impl Waits {
         self.clocks.insert(key, clock);
     }
 
+    /// Who waits for patience to end, whose clock that is, and whose state will end.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> [std::collections::BTreeSet<Key>; 3] {
+        [self.evictions.keys(), self.clocks.keys().cloned().collect(), self.lifts.keys()]
+    }
+
+    /// All of it, in an order.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String {
+        let clocks: std::collections::BTreeMap<_, _> = self.clocks.iter().collect();
+        format!("{clocks:#?} {} {} {:?}", self.evictions.shown(), self.lifts.shown(), self.before)
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.evictions.next().into_iter().chain(self.lifts.next()).min()
     }

@@ -19,7 +19,8 @@ macro_rules! source {
 }
 
 /// Holds a registrar to its part: registered, renewed, registered again, gone at the end.
-fn assert_keeps_listed(server: Server, mut registrar: Command, service: &str, id: &str, end: Signal) {
+/// What it said is handed back.
+fn assert_keeps_listed(server: Server, mut registrar: Command, service: &str, id: &str, end: Signal) -> String {
     let registrar = Program::start(registrar.env("ROLLCALL_HTTP_ADDR", server.http.to_string()));
     let instance = |what: &str, is_so: &dyn Fn(&Value) -> bool| {
         until(what, || match server.instance(service, id) {
@@ -40,14 +41,65 @@ fn assert_keeps_listed(server: Server, mut registrar: Command, service: &str, id
     assert_eq!(code, Some(0), "it said:\n{output}");
     assert!(server.instance(service, id).is_none(), "still registered; it said:\n{output}");
     server.stop();
+    output
 }
 
 #[test]
-fn the_client_example_keeps_itself_listed() {
+fn the_example_keeps_itself_listed_and_shows_the_rest() {
     // Cargo has built it for this run of the tests, or does now; then it becomes the example, so that signals reach it.
     let mut example = Command::new(env!("CARGO"));
-    example.args(["run", "--quiet", "--locked", "--manifest-path", source!("Cargo.toml"), "--example", "client"]);
-    assert_keeps_listed(Server::start(), example, "greeter", "g1", Signal::SIGINT);
+    example.args(["run", "--quiet", "--locked", "--manifest-path", source!("Cargo.toml"), "--example", "registration"]);
+    let output = assert_keeps_listed(Server::start(), example, "greeter", "g1", Signal::SIGINT);
+    // The port is any.
+    let without_port = |line: &str| line.split(" port ").next().unwrap_or_default().to_owned();
+    let tour = output.lines().take_while(|line| *line != "greeting until Ctrl-C").map(without_port);
+    // Both leave at once with their lease, in the order of names.
+    assert_eq!(
+        tour.collect::<Vec<_>>(),
+        [
+            "registered as g1.greeter.svc.internal.",
+            "watch: registered mail.tour/i1",
+            "watch: registered chat.tour/i1",
+            "chat.tour: 1 of 1 answered",
+            "  i1.chat.tour.svc.internal. at [127.0.0.1]",
+            "mail.tour: 1 of 1 answered",
+            "  i1.mail.tour.svc.internal. at [127.0.0.1]",
+            "watch: revoked chat.tour/i1",
+            "watch: revoked mail.tour/i1",
+            "watch: registered mail.tour/i2",
+            "watch: registered chat.tour/i2",
+            "watch: revoked chat.tour/i2",
+            "watch: revoked mail.tour/i2",
+            "watch: registered mail.tour/i3",
+            "deregistered under tour: 1",
+            "watch: deregistered mail.tour/i3",
+        ],
+        "{output}"
+    );
+    assert!(output.ends_with("registered again\nderegistered"), "{output}");
+}
+
+#[test]
+fn the_python_example_keeps_itself_listed() {
+    if !has_programs("python3") {
+        return;
+    }
+    let example = || {
+        let mut example = Command::new("python3");
+        example.args([source!("examples/register.py"), "web", "p1", "0", "127.0.0.1"]).env("LEASE_TTL", "2");
+        example
+    };
+    let output = assert_keeps_listed(Server::start(), example(), "web", "p1", Signal::SIGTERM);
+    let expected = "registered as p1.web.svc.internal.\nregistered as p1.web.svc.internal.\ndrained\nderegistered";
+    assert_eq!(output, expected);
+
+    let server = Server::start();
+    let others = server.register("web", "p1", &json!({"port": 80, "generation": 1_u64 << 50}));
+    let (code, output) = Program::start(example().env("ROLLCALL_HTTP_ADDR", server.http.to_string())).ended();
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.starts_with("web/p1 cannot be registered: A newer generation is registered (409)"), "{output}");
+    assert_eq!(server.instance("web", "p1"), Some(others));
+    server.stop();
 }
 
 #[test]

@@ -89,6 +89,21 @@ async fn whoever_moves_to_a_place_supersedes_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ghost_keeps_no_names() {
+    for store in engines() {
+        let tagged = |last, tag: &str| Registration { tags: [tag.parse().unwrap()].into(), ..alone(last) };
+        put(&*store, "i1", tagged(1, "blue")).await;
+        put(&*store, "blue", alone(1)).await;
+        put(&*store, "i2", tagged(1, "blue")).await;
+        assert_eq!(ids(&now(&*store).await), ["i2"]);
+        put(&*store, "i3", tagged(3, "green")).await;
+        let taken = register("web", "green", alone(1), LeaseWish::None);
+        assert!(matches!(refusal(&*store, taken).await, Refusal::NameTaken { .. }), "i3 is no ghost");
+        assert_eq!(ids(&now(&*store).await), ["i2", "i3"], "and nobody was superseded");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ghost_does_not_come_back() {
     for store in engines() {
         put(&*store, "old", started(1, Some(5))).await;
@@ -303,6 +318,21 @@ async fn a_batch_is_one_revision() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_comes_and_goes_in_a_batch_renews_the_memory_of_a_name() {
+    for store in engines() {
+        put(&*store, "i1", alone(1)).await;
+        store.commit(gone("i1")).await.unwrap();
+        advance(3000).await;
+        let visit = vec![register("web", "i1", alone(1), LeaseWish::None), gone("i1")];
+        store.commit(Command::Batch(visit)).await.unwrap();
+        advance(3000).await;
+        assert!(now(&*store).await.service(&service("web")).is_some(), "left less than an hour ago");
+        advance(601).await;
+        assert!(now(&*store).await.service(&service("web")).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_is_carried_out_whole_or_not_at_all() {
     for store in engines() {
         let first = put_on(&*store, "i1", alone(1), LeaseWish::Own(Span::from_secs(10))).await;
@@ -342,6 +372,25 @@ async fn whoever_leaves_and_returns_in_a_batch_stays_on_its_lease() {
         assert_eq!(ids(&now(&*store).await), ["i1"]);
         advance(1).await;
         assert!(ids(&now(&*store).await).is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_lease_is_shared_also_when_somebody_leaves_it_in_the_same_batch() {
+    for store in engines() {
+        let Outcome::Granted(shared) = store.commit(Command::Grant { ttl: Span::from_secs(60) }).await.unwrap().outcome
+        else {
+            panic!("no lease")
+        };
+        put_on(&*store, "i1", alone(1), LeaseWish::Join(shared.id)).await;
+        let moves = vec![
+            register("web", "i1", alone(1), LeaseWish::Own(Span::from_secs(10))),
+            register("web", "i2", alone(2), LeaseWish::Join(shared.id)),
+        ];
+        store.commit(Command::Batch(moves)).await.unwrap();
+        assert_eq!(ids(&now(&*store).await), ["i1", "i2"]);
+        store.commit(Command::Revoke(shared.id)).await.unwrap();
+        assert_eq!(ids(&now(&*store).await), ["i1"]);
     }
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod layers;
 mod process;
+mod run;
 mod scenarios;
 mod settings;
 mod snapshots;

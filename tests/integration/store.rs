@@ -79,6 +79,7 @@ pub(crate) fn check(name: &str) -> rollcall::model::CheckSpec {
         name: name.parse().unwrap(),
         kind: rollcall::model::CheckKind::Tcp,
         interval: rollcall::model::Duration::from_secs(5),
+        fast_interval: rollcall::model::Duration::from_millis(500),
         timeout: rollcall::model::Duration::from_secs(1),
         rise: 1,
         fall: 3,

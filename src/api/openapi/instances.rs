@@ -35,6 +35,7 @@ fn registers(operation: Operation) -> Operation {
         .refuses(409, &[Kind::NameTaken, Kind::LeaseGone, Kind::LeaseNotShared, Kind::Superseded])
         .refuses(409, &[Kind::StaleGeneration, Kind::ChangedMeanwhile])
         .refuses(422, &[Kind::InvalidName])
+        .refuses(503, &[Kind::TooManyWaiting])
         .refuses(507, &[Kind::ServiceFull, Kind::RegistryFull])
 }
 
@@ -107,6 +108,7 @@ It keeps its lease and checks. `safe_to_stop_at` is when the last cache has let 
         .instance_follows()
         .refuses(404, &[Kind::NoInstance])
         .refuses(409, &[Kind::ChangedMeanwhile])
+        .refuses(503, &[Kind::TooManyWaiting])
 }
 
 pub(in super::super) fn renew_instance() -> Operation {

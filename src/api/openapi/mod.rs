@@ -62,7 +62,8 @@ impl Routes {
         Self { router: Router::new(), paths: Map::new(), components }
     }
 
-    /// Adds a route. One that has no parameters in its query refuses them all.
+    /// Adds a route. One that has no parameters in its query refuses them all, and a change that takes no preconditions
+    /// refuses those.
     pub(super) fn on<H, T>(mut self, method: Method, path: &str, handler: H, operation: Operation) -> Self
     where
         H: Handler<T, Arc<Context>>,
@@ -72,6 +73,9 @@ impl Routes {
         let mut route = on(filter, handler);
         if !operation.reads_query() {
             route = route.route_layer(axum::middleware::from_fn(extract::no_params));
+        }
+        if !method.is_safe() && !operation.reads_preconditions() {
+            route = route.route_layer(axum::middleware::from_fn(extract::no_precondition));
         }
         self.router = self.router.route(path, route);
         let operation = operation.render(&method, &mut self.components);

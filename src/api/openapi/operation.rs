@@ -275,6 +275,11 @@ impl Operation {
         self.takes_any_parameter || self.parameters.iter().any(|parameter| parameter.place == Place::Query)
     }
 
+    /// Whether a change may depend on the revision of what it changes.
+    pub(super) fn reads_preconditions(&self) -> bool {
+        self.parameters.iter().any(|parameter| parameter.name == "If-Match")
+    }
+
     /// What all calls of its kind refuse.
     fn with_common_refusals(mut self, method: &Method) -> Self {
         self = self.refuses(400, &[Kind::BadRequest]).refuses(421, &[Kind::Misdirected]);

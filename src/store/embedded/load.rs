@@ -142,7 +142,7 @@ fn read_instances(
         if services.last().is_none_or(|(name, ..)| name.as_str() != service) {
             if let Some((_, complete, _)) = services.last_mut() {
                 // Copied to what it needs: shrunk in place, a million would leave as many gaps.
-                complete.extend(read.drain(..));
+                complete.append(&mut read);
             }
             let name = service_name(service)?;
             let remains = remains.remove(&name).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Many operations, all or none.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::WEB1;
@@ -46,6 +48,7 @@ async fn a_refusal_names_the_operation_and_nothing_changes() {
     let with = |field: &str, value: Value| {
         let mut operation = good.clone();
         operation["id"] = json!("b");
+        operation["address"] = json!("10.0.1.2");
         operation[field] = value;
         operation
     };
@@ -78,6 +81,49 @@ async fn a_refusal_names_the_operation_and_nothing_changes() {
     }
     let twice = r#"{"operations":[{"op":"renew","op":"renew"}]}"#;
     world.refused("POST", "/v1/batch", Some(twice), 422, "invalid-value").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_registers_nobody_who_would_be_gone_at_once() {
+    let world = World::new().await;
+    let at = |id: &str, addresses: Value, port: u16| json!({"op": "register", "service": "web", "id": id, "addresses": addresses, "port": port});
+    let with = |mut operation: Value, field: &str, value: Value| {
+        operation[field] = value;
+        operation
+    };
+    let first = at("a", json!(["10.0.0.1", "fd00::1"]), 80);
+    for second in [
+        at("b", json!(["10.0.0.1"]), 80),
+        at("b", json!(["10.0.0.2", "fd00::1"]), 80),
+        with(at("b", json!(["10.0.0.1"]), 80), "generation", json!(7)),
+    ] {
+        let body = json!({"operations": [first, second]}).to_string();
+        let reply = world.refused("POST", "/v1/batch", Some(&body), 422, "invalid-value").await;
+        assert_eq!(reply.pointer(), "/operations/1");
+        assert!(reply.body["detail"].as_str().unwrap().starts_with("operation 0 registers "), "{}", reply.body);
+    }
+    let beside = [
+        first.clone(),
+        at("b", json!(["10.0.0.1"]), 81),
+        with(at("c", json!(["10.0.0.1"]), 80), "protocol", json!("udp")),
+        with(at("d", json!(["10.0.0.1"]), 80), "service", json!("api")),
+        with(at("e", json!(["10.0.0.1"]), 80), "shared_address", json!(true)),
+    ];
+    assert_eq!(batch(&world, json!(beside)).await.status, 200);
+    assert_eq!(world.get("/v1/status").await.body["instances"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_lapsed_is_told_so_in_a_batch_too() {
+    let world = World::new().await;
+    world.put(WEB1, &json!({"address": "10.0.0.1", "port": 80, "lease_ttl": "2s"})).await;
+    world.advance(Duration::from_secs(2)).await;
+    for (id, status, kind) in [("i1", 410, "lease-gone"), ("i2", 404, "no-instance")] {
+        let body = json!({"operations": [{"op": "renew", "service": "web", "id": id}]}).to_string();
+        let reply = world.refused("POST", "/v1/batch", Some(&body), status, kind).await;
+        assert_eq!(reply.pointer(), "/operations/0");
+        assert!(reply.body["detail"].as_str().unwrap().contains("register again"), "{}", reply.body);
+    }
 }
 
 #[tokio::test(start_paused = true)]

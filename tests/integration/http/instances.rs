@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use rollcall::api;
-use rollcall::model::Health;
+use rollcall::model::{Health, ProbeReport, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -92,6 +92,7 @@ async fn a_registration_comes_back_whole() {
         [
             "expect_status",
             "fall",
+            "fast_interval",
             "headers",
             "health",
             "interval",
@@ -110,6 +111,7 @@ async fn a_registration_comes_back_whole() {
         (&"http".into(), &"5s".into(), &"200,204".into())
     );
     assert_eq!(got["checks"][1]["interval"], "1m30s");
+    assert_eq!((&http["fast_interval"], &got["checks"][1]["fast_interval"]), (&"500ms".into(), &"9s".into()));
     assert_eq!(got["checks"][1]["last_error"], Value::Null);
     assert_eq!(reply.header("etag"), "\"1\"");
     assert_eq!(reply.header("x-rollcall-revision"), "1");
@@ -153,6 +155,40 @@ async fn a_small_registration_has_the_defaults() {
     world.observe("web", "i1", "http", Health::Passing, None).await;
     let got = world.get(WEB1).await.body;
     assert_eq!((&got["answered"], &got["withheld_because"]), (&true.into(), &Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_probes_found_out_is_shown_with_one_instance_and_explained() {
+    let world = World::new().await;
+    let body = json!({"address": "10.0.0.7", "port": 80, "checks": [{"type": "http"}, {"type": "tcp"}]});
+    world.put(WEB1, &body).await;
+    world.observe("web", "i1", "tcp", Health::Passing, None).await;
+    world.observe("web", "i1", "http", Health::Critical, Some("refused")).await;
+    let report = |flaps| ProbeReport {
+        check: "http".parse().unwrap(),
+        flaps,
+        rise_needed: 4,
+        transitions: 5,
+        last_probe_at: Some(Timestamp::from_millis(1_764_000_000_000)),
+        latency_us: Some((210, 4000)),
+    };
+    *world.reports.lock() = vec![report(0)];
+    let got = world.get(WEB1).await.body;
+    let http = &got["checks"][0];
+    assert_eq!((&http["flaps"], &http["rise_needed"], &http["transitions"]), (&0.into(), &4.into(), &5.into()));
+    assert_eq!(http["last_probe_at"], "2025-11-24T16:00:00.000Z");
+    assert_eq!(http["latency_us"], json!({"p50": 210, "p99": 4000}));
+    assert_eq!(got["checks"][1].get("flaps"), None, "nothing is known of it");
+    assert_eq!(got["withheld_because"], "check http is critical: refused");
+    *world.reports.lock() = vec![report(2)];
+    let held = "; flapped 2 times of late, so it takes 4 successes in a row";
+    let got = world.get(WEB1).await.body;
+    assert_eq!(got["withheld_because"], format!("check http is critical: refused{held}"));
+    let explained = world.get("/v1/explain?name=web.svc.internal").await.body;
+    let because = explained["instances"][0]["because"].as_str().unwrap();
+    assert!(because.starts_with("withheld: ") && because.ends_with(held), "{because}");
+    world.observe("web", "i1", "http", Health::Passing, None).await;
+    assert_eq!(world.get(WEB1).await.body["withheld_because"], Value::Null);
 }
 
 #[tokio::test(start_paused = true)]
@@ -250,6 +286,29 @@ async fn preconditions_hold_or_nothing_changes() {
     }
     assert_eq!(world.get(WEB1).await.body["port"], 81);
     assert_eq!(world.with("DELETE", WEB1, &[("if-match", "\"3\"")], "").await.status, 204);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_precondition_that_cannot_hold_is_refused_rather_than_ignored() {
+    let world = World::new().await;
+    world.put(WEB1, &json!({"address": "10.0.0.1", "port": 80, "lease_ttl": "15s"})).await;
+    let before = world.held().await;
+    for (method, path, body) in [
+        ("DELETE", "/v1/services/web", ""),
+        ("DELETE", "/v1/services?under=web", ""),
+        ("PUT", "/v1/services/web/settings", r#"{"ttl":"1m"}"#),
+        ("DELETE", "/v1/services/web/settings", ""),
+        ("POST", "/v1/services/web/instances/i1/renew", ""),
+        ("POST", "/v1/batch", r#"{"operations":[{"op":"deregister","service":"web","id":"i1"}]}"#),
+        ("POST", "/v1/leases", r#"{"ttl":"15s"}"#),
+    ] {
+        for precondition in [("if-match", "\"1\""), ("if-match", "*"), ("if-none-match", "*")] {
+            let reply = world.with(method, path, &[JSON, precondition], body).await;
+            assert!(reply.is_problem(400, "bad-request"), "{method} {path}: {reply:?}");
+        }
+    }
+    assert_eq!(world.held().await, before);
+    assert_eq!(world.with("GET", "/v1/services/web", &[("if-none-match", "*")], "").await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use rollcall::api::Settings;
+use rollcall::model::{Health, State};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -32,7 +33,11 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn of(world: &'a World, path: &'static str) -> Self {
-        Self { reply: Box::pin(world.get(path)), woken: Arc::default() }
+        Self::with_body(world, "GET", path, None)
+    }
+
+    fn with_body(world: &'a World, method: &'static str, path: &'static str, body: Option<&'static str>) -> Self {
+        Self { reply: Box::pin(world.call(method, path, body)), woken: Arc::default() }
     }
 
     fn now(&mut self) -> Option<Reply> {
@@ -72,6 +77,29 @@ async fn a_list_waits_for_its_own_changes_only() {
     assert_eq!(group.now().unwrap().body["services"][0]["answered"], 0);
     world.put("/v1/services/absent/instances/i1", &json!({"port": 80})).await;
     assert_eq!(absent.now().unwrap().body["instances"][0]["id"], "i1", "one can wait for what is not there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_write_is_woken_by_its_own_service_only() {
+    let world = World::new().await;
+    world.put(WEB1, &json!({"address": "10.0.0.1", "port": 80})).await;
+    let checked = r#"{"address":"10.0.0.2","port":80,"checks":[{"type":"tcp"}]}"#;
+    let mut registration = Request::with_body(&world, "PUT", "/v1/services/web/instances/i2?wait=1m", Some(checked));
+    let mut drain = Request::with_body(&world, "POST", "/v1/services/web/instances/i1/drain?wait=true", None);
+    for _ in 0..3 {
+        assert!(registration.now().is_none() && drain.now().is_none());
+        world.advance(Duration::ZERO).await;
+    }
+    assert_eq!(world.waiting.get(), 2);
+    let woken = (registration.woken(), drain.woken());
+    for n in 0..5 {
+        world.put(&format!("/v1/services/api/instances/i{n}"), &json!({"port": 80 + n})).await;
+    }
+    assert_eq!((registration.woken(), drain.woken()), woken);
+    world.observe("web", "i2", "tcp", Health::Passing, None).await;
+    assert_eq!(registration.now().expect("it is answered").status, 201);
+    drop((registration, drain));
+    assert_eq!(world.waiting.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,17 +176,38 @@ async fn whoever_goes_away_waits_no_longer() {
 #[tokio::test]
 async fn closing_does_not_wait_for_those_who_wait() {
     let server = Server::start(Settings::default()).await;
-    let mut poll = server.connect().await;
-    poll.write_all(b"GET /v1/services/web?after=0&wait=10m HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let mut watch = server.connect().await;
-    watch.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let both = async {
-        while server.world.waiting.get() != 2 {
+    let ttl = json!({"address": "10.0.0.1", "port": 80, "ttl": "1h"});
+    server.world.put("/v1/services/web/instances/i1", &ttl).await;
+    let checked = r#"{"address":"10.0.0.2","port":80,"checks":[{"type":"tcp"}]}"#;
+    let mut streams = Vec::new();
+    for (line, body) in [
+        ("GET /v1/services/api?after=9&wait=10m", ""),
+        ("PUT /v1/services/web/instances/i2?wait=1m", checked),
+        ("POST /v1/services/web/instances/i1/drain?wait=true", ""),
+        ("GET /v1/watch", ""),
+    ] {
+        let mut stream = server.connect().await;
+        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    let all = async {
+        let drains = || server.world.view.load().instance(&"web".parse().unwrap(), "i1").unwrap().state != State::Up;
+        let is_there = || server.world.view.load().instance(&"web".parse().unwrap(), "i2").is_some();
+        while server.world.waiting.get() != 4 || !drains() || !is_there() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), both).await.expect("both wait");
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("all wait");
     server.closing.send_replace(true);
-    assert!(response(&mut poll).await.unwrap().starts_with("HTTP/1.1 200 "));
+    let mut answers = Vec::new();
+    for stream in &mut streams[..3] {
+        answers.push(response(stream).await.unwrap());
+    }
+    assert!(answers[0].starts_with("HTTP/1.1 200 "), "{}", answers[0]);
+    assert!(answers[1].starts_with("HTTP/1.1 202 "), "registered, and not answered yet: {}", answers[1]);
+    assert!(answers[2].starts_with("HTTP/1.1 503 "), "not safe yet: {}", answers[2]);
+    assert!(answers[2].contains("retry-after: 1") && answers[2].contains("safe to stop at 2"), "{}", answers[2]);
     assert!(tokio::time::timeout(Duration::from_secs(20), server.serving).await.is_ok());
 }

@@ -1,9 +1,12 @@
 //! `/v1/services` and `/v1/services/{service}`.
 
+use std::sync::Arc;
+
 use rollcall::model::Health;
 use serde_json::{Value, json};
 
 use super::WEB1;
+use crate::support::dialogue::Asking;
 use crate::support::world::World;
 
 async fn populated() -> World {
@@ -173,4 +176,38 @@ async fn a_service_that_is_called_as_in_dns_is_a_mistake() {
         world.put(&format!("/v1/services/{service}/instances/i1"), &json!({"port": 80})).await;
     }
     assert_eq!(world.get("/v1/services/web.svc.internal").await.status, 200, "what is only asked for is not there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dns_is_whole_while_instances_come_and_go() {
+    let world = Arc::new(World::new().await);
+    world.put("/v1/services/web/instances/stays", &json!({"address": "10.0.1.0", "port": 80})).await;
+    let come_and_go = |last: u8| {
+        let world = world.clone();
+        async move {
+            let path = format!("/v1/services/web/instances/i{last}");
+            let body = json!({"address": format!("10.0.0.{last}"), "port": 80});
+            for _ in 0..250 {
+                world.put(&path, &body).await;
+                assert_eq!(world.call("DELETE", &path, None).await.status, 204);
+            }
+        }
+    };
+    let writers: Vec<_> = (1..=4).map(|last| tokio::spawn(come_and_go(last))).collect();
+    let asking = Asking::new("web.svc.internal.", "A".parse().unwrap());
+    let mut rounds = 0;
+    while rounds == 0 || !writers.iter().all(|writer| writer.is_finished()) {
+        let reply = world.ask(&asking.message(), asking.protocol).await;
+        let mut addresses: Vec<String> = reply.answers.iter().map(|record| record.data.to_string()).collect();
+        let count = addresses.len();
+        addresses.sort();
+        addresses.dedup();
+        assert!(addresses.len() == count && addresses.contains(&"10.0.1.0".to_owned()), "{reply}");
+        rounds += 1;
+        tokio::task::yield_now().await;
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(world.ask(&asking.message(), asking.protocol).await.answers.len(), 1, "those who left are gone");
 }

@@ -44,6 +44,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         udp_payload: 1232,
         explain_allow: Vec::new(),
         permit_checks: Box::new(|_| Err((1, "not there".to_owned()))),
+        report_checks: Box::new(|names| Box::pin(async move { vec![Vec::new(); names.len()] })),
         not_ready: Box::new(|| vec!["the registry is still loading".to_owned()]),
         render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),
         started: tokio::time::Instant::now(),

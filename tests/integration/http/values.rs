@@ -230,6 +230,8 @@ async fn checks_describe_requests_that_can_be_sent() {
         (json!({"type": "tcp", "interval": "999ms"}), "interval"),
         (json!({"type": "tcp", "interval": "1h1s"}), "interval"),
         (json!({"type": "tcp", "interval": "5"}), "interval"),
+        (json!({"type": "tcp", "fast_interval": "49ms"}), "fast_interval"),
+        (json!({"type": "tcp", "interval": "2s", "fast_interval": "2001ms"}), "fast_interval"),
         (json!({"type": "tcp", "timeout": "9ms"}), "timeout"),
         (json!({"type": "tcp", "timeout": "6s"}), "timeout"),
         (json!({"type": "tcp", "rise": 0}), "rise"),

@@ -355,6 +355,9 @@ async fn those_who_wait_are_bounded_and_hold_up_nobody_else() {
     let reply = world.refused("GET", "/v1/watch", None, 503, "too-many-waiting").await;
     assert_eq!(reply.header("retry-after"), "5");
     world.refused("GET", "/v1/services/web?after=9&wait=1s", None, 503, "too-many-waiting").await;
+    let waiting_put = "/v1/services/web/instances/i1?wait=1s";
+    world.refused("PUT", waiting_put, Some(r#"{"port":80}"#), 503, "too-many-waiting").await;
+    world.refused("POST", "/v1/services/web/instances/i1/drain?wait=true", None, 503, "too-many-waiting").await;
     assert_eq!(world.get("/v1/services/web?after=9").await.status, 200, "without waiting");
     world.put("/v1/services/s7/instances/i1", &json!({"port": 80})).await;
     assert_eq!(streams[7].change().await.0, 1);

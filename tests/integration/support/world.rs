@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
-use rollcall::model::{Health, ServiceName, Ttl, ZoneName};
+use rollcall::model::{Health, ProbeReport, ServiceName, Ttl, ZoneName};
 use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) api: Router,
     /// Requests that wait for a change.
     pub(crate) waiting: prometheus_client::metrics::gauge::Gauge,
+    /// What probes are to have found out of every instance.
+    pub(crate) reports: Arc<parking_lot::Mutex<Vec<ProbeReport>>>,
 }
 
 /// What a request got.
@@ -101,6 +103,7 @@ impl World {
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
         let waiting = api::Waiting::default();
         let count = waiting.count();
+        let reports = Arc::<parking_lot::Mutex<Vec<ProbeReport>>>::default();
         let context = api::Context {
             store: store.clone(),
             view: reader.clone(),
@@ -109,6 +112,13 @@ impl World {
             udp_payload: UDP_PAYLOAD,
             explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
+            report_checks: Box::new({
+                let reports = reports.clone();
+                move |names| {
+                    let reports = vec![reports.lock().clone(); names.len()];
+                    Box::pin(std::future::ready(reports))
+                }
+            }),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
@@ -124,6 +134,7 @@ impl World {
             handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
             waiting: count,
+            reports,
         };
         world.view.loaded().await;
         world

@@ -30,6 +30,7 @@ fn laden() -> Registration {
         name: "deep".parse().unwrap(),
         kind: CheckKind::Http(Box::new(http)),
         interval: Duration::from_millis(1500),
+        fast_interval: Duration::from_millis(150),
         timeout: Duration::from_millis(250),
         rise: 2,
         fall: 5,
@@ -132,6 +133,18 @@ fn a_file_of_the_first_version_says_what_it_said() {
     assert_eq!(web.settings().unwrap().ttl.unwrap().secs(), 7);
     let gone = registry.service(&"gone".parse().unwrap()).unwrap();
     assert!(gone.left(Transport::Tcp).is_some() && gone.has_lapsed(&"g1".parse().unwrap()));
+}
+
+#[test]
+fn a_fast_interval_is_written_where_it_is_not_the_usual_one() {
+    let mut full = instance(&load(&kept()).unwrap().1.registry, "web", "i2");
+    assert!(!String::from_utf8(record::write_instance(&full, None)).unwrap().contains("fast_interval"));
+    let mut checks = full.registration.checks.to_vec();
+    checks[1].fast_interval = Duration::from_millis(200);
+    full.registration.checks = checks.into();
+    let octets = record::write_instance(&full, None);
+    let (read, _) = record::read_instance(&full.service, full.id.clone(), &octets).unwrap();
+    assert_eq!(read, full);
 }
 
 #[test]

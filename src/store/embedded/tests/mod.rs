@@ -134,6 +134,7 @@ fn checked(last: u8) -> Registration {
         name: "tcp".parse().unwrap(),
         kind: CheckKind::Tcp,
         interval: Duration::from_secs(5),
+        fast_interval: Duration::from_millis(500),
         timeout: Duration::from_secs(1),
         rise: 1,
         fall: 3,

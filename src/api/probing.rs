@@ -1,0 +1,74 @@
+//! What this node's probes have found out beyond opinions.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Context, form};
+use crate::model::{Health, Instance, InstanceId, ProbeReport, ServiceName, Timestamp, Withheld};
+
+/// Within how many microseconds probes ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProbeLatency")]
+struct LatencyShape {
+    /// Half of the last 32.
+    p50: u64,
+    /// 99 of 100 of them, which is all.
+    p99: u64,
+}
+
+/// How a check has fared on the node that probes it, beside its opinion: with one instance only, and only from there.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProbeReport")]
+pub(super) struct ReportShape {
+    /// How often it has fallen again, of late.
+    flaps: u8,
+    /// Successes in a row that turn critical into passing: `rise`, and more for who flaps.
+    rise_needed: u8,
+    /// How often its opinion has turned.
+    transitions: u32,
+    /// When its last probe ended.
+    #[schemars(with = "Option<form::Time>")]
+    last_probe_at: Option<Timestamp>,
+    latency_us: Option<LatencyShape>,
+}
+
+impl From<&ProbeReport> for ReportShape {
+    fn from(report: &ProbeReport) -> Self {
+        Self {
+            flaps: report.flaps,
+            rise_needed: report.rise_needed,
+            transitions: report.transitions,
+            last_probe_at: report.last_probe_at,
+            latency_us: report.latency_us.map(|(p50, p99)| LatencyShape { p50, p99 }),
+        }
+    }
+}
+
+impl Context {
+    /// What is known of the checks of one instance; nothing when another node probes it.
+    pub(super) async fn reports(&self, instance: &Instance) -> Vec<ProbeReport> {
+        if instance.checks.is_empty() {
+            return Vec::new();
+        }
+        let name = (instance.service.clone(), instance.id.clone());
+        self.reports_of(vec![name]).await.pop().unwrap_or_default()
+    }
+
+    /// The same of several instances, in their order.
+    pub(super) async fn reports_of(&self, names: Vec<(ServiceName, InstanceId)>) -> Vec<Vec<ProbeReport>> {
+        if names.is_empty() { Vec::new() } else { (self.report_checks)(names).await }
+    }
+}
+
+/// Whether an instance is withheld by a check that fails, and by no more than that.
+pub(super) fn fails(instance: &Instance) -> bool {
+    matches!(instance.withheld(), Some(Withheld::Check(_, Health::Critical, _)))
+}
+
+/// What an instance that is withheld by a check has to do because it flaps; nothing for most.
+pub(super) fn held(instance: &Instance, reports: &[ProbeReport]) -> Option<String> {
+    let Some(Withheld::Check(name, Health::Critical, _)) = instance.withheld() else { return None };
+    let report = reports.iter().find(|report| report.check == *name && report.flaps > 0)?;
+    let times = if report.flaps == 1 { "once".to_owned() } else { format!("{} times", report.flaps) };
+    Some(format!("; flapped {times} of late, so it takes {} successes in a row", report.rise_needed))
+}

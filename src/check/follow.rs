@@ -1,0 +1,142 @@
+//! Between the store and the thread that probes.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Waker;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::checker::{Checker, Lines};
+use super::metrics::Metrics;
+use super::post::{Ended, Wish, Word};
+use super::prober::Prober;
+use super::{Settings, Targets};
+use crate::model::{InstanceId, ProbeReport, ServiceName};
+use crate::registry::{Actor, Command};
+use crate::store::Store;
+
+/// Transitions that are committed at once. An engine that writes to disk gathers them into few writes.
+const COMMITS_MAX: usize = 256;
+/// Words that the thread has not heard yet; further ones of the store wait, and further questions have no answer.
+const WORDS_MAX: usize = 1024;
+/// How long the thread may take to say what it knows.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
+
+/// Asks the thread that probes what it knows.
+#[derive(Clone)]
+pub struct Reports {
+    words: mpsc::WeakSender<Word>,
+    waker: Arc<Waker>,
+}
+
+impl fmt::Debug for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reports").finish_non_exhaustive()
+    }
+}
+
+impl Reports {
+    /// What is known of the checks of instances, in their order: nothing of one that this node does not probe, and of
+    /// none when it has too much to do to say.
+    pub async fn of(&self, names: Vec<(ServiceName, InstanceId)>) -> Vec<Vec<ProbeReport>> {
+        let count = names.len();
+        let asked = async {
+            let (reply, replied) = oneshot::channel();
+            self.words.upgrade()?.try_send(Word::Asked(names, reply)).ok()?;
+            self.waker.wake().ok()?;
+            tokio::time::timeout(ANSWERED_WITHIN, replied).await.ok()?.ok()
+        };
+        asked.await.unwrap_or_else(|| vec![Vec::new(); count])
+    }
+}
+
+/// Starts probing every instance in a store, on a thread of its own, until `shutdown` holds true or the store closes,
+/// and tells the store whenever an opinion turns. Probes and commits that are then under way are given up; the opinions
+/// in the store stand until somebody probes again.
+///
+/// Its metrics are registered in `metrics`; call it once for each registry.
+///
+/// # Errors
+/// What the system says when it grants no thread, or nothing to wait for sockets with.
+pub fn spawn(
+    store: Arc<dyn Store>,
+    targets: Arc<Targets>,
+    settings: &Settings,
+    metrics: &mut prometheus_client::registry::Registry,
+    shutdown: watch::Receiver<bool>,
+) -> io::Result<(JoinHandle<()>, Reports)> {
+    let prober = Prober::new()?;
+    let waker = prober.waker();
+    let (words, heard) = mpsc::channel(WORDS_MAX);
+    let (told, wishes) = mpsc::channel(COMMITS_MAX);
+    let lines = Lines { words: heard, wishes: told };
+    let checker = Checker::new(prober, targets, settings, Metrics::new(metrics), lines);
+    let (running, over) = oneshot::channel::<()>();
+    let probe = move || {
+        // Dropped when the thread ends, whatever the reason.
+        let _running = running;
+        if let Err(error) = checker.run() {
+            tracing::error!(%error, "sockets cannot be waited for");
+        }
+    };
+    std::thread::Builder::new().name("checks".to_owned()).spawn(probe)?;
+    let reports = Reports { words: words.downgrade(), waker: waker.clone() };
+    let follower = Follower { store, words, waker, wishes, over };
+    Ok((tokio::spawn(follower.run(shutdown)), reports))
+}
+
+/// What carries words to the thread and wishes to the store.
+struct Follower {
+    store: Arc<dyn Store>,
+    words: mpsc::Sender<Word>,
+    waker: Arc<Waker>,
+    wishes: mpsc::Receiver<Wish>,
+    over: oneshot::Receiver<()>,
+}
+
+impl Follower {
+    async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut commits = JoinSet::new();
+        let mut watch = self.store.watch(None);
+        // Kept from one turn to the next, because an engine need not bear it when its future is dropped halfway.
+        let mut following = watch.next();
+        loop {
+            let word = tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                _ = &mut self.over => return,
+                followed = &mut following => {
+                    let Some(followed) = followed else { break };
+                    drop(following);
+                    following = watch.next();
+                    Word::Followed(followed)
+                }
+                Some(wish) = self.wishes.recv() => {
+                    commits.spawn(commit(self.store.clone(), wish));
+                    continue;
+                }
+                Some(ended) = commits.join_next() => match ended {
+                    Ok(ended) => Word::Ended(ended),
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                },
+            };
+            if self.words.send(word).await.is_err() || self.waker.wake().is_err() {
+                break;
+            }
+        }
+        let Self { words, waker, over, .. } = self;
+        drop(words);
+        if waker.wake().is_ok() {
+            let _ = over.await;
+        }
+    }
+}
+
+async fn commit(store: Arc<dyn Store>, Wish { key, observation }: Wish) -> Ended {
+    let (health, error) = (observation.health, observation.error.clone());
+    let actor = Actor::check(&observation.check);
+    let result = store.commit_by(actor, Command::Observe(Box::new(observation))).await;
+    Ended { key, health, error, result }
+}
