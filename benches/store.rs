@@ -48,7 +48,7 @@ fn settings() -> Settings {
         reserved: Default::default(),
     };
     let history = Keep { age: Duration::from_secs(7 * 24 * 3600), events: 1_000_000 };
-    Settings { limits, name_memory: Duration::from_secs(3600), history }
+    Settings { limits, name_memory: Duration::from_secs(3600), history, guard: Default::default() }
 }
 
 /// Two tags and two pairs of metadata, no checks.

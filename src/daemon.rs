@@ -130,8 +130,8 @@ impl Daemon {
         };
         let (leave_demo, demo_leaves) = watch::channel(false);
         let (demo, ended) = {
-            let Parts { replica, checks, dns, http, zone_files } = &mut wired.parts;
-            let mut parts = vec![replica, checks, dns, http];
+            let Parts { replica, checks, sentry, dns, http, zone_files } = &mut wired.parts;
+            let mut parts = vec![replica, checks, sentry, dns, http];
             parts.extend(zone_files.as_mut());
             let mut end = pin!(async {
                 tokio::select! {

@@ -18,9 +18,11 @@ pub mod model;
 pub mod net;
 #[cfg(feature = "server")]
 pub mod telemetry;
-// What the registry is, and what speaks to one from outside.
+// What the registry is, when silence is believed, and what speaks to one from outside.
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod guard;
 #[cfg(feature = "server")]
 pub mod registry;
 // Where it is kept, and how it is read.
@@ -39,6 +41,8 @@ pub mod check;
 pub mod dns;
 #[cfg(feature = "server")]
 pub mod replica;
+#[cfg(feature = "server")]
+pub mod sentry;
 // What puts it together.
 #[cfg(feature = "server")]
 pub mod cli;

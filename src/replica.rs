@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::model::{Instance, InstanceId, ServiceName, Timestamp};
-use crate::registry::{Actor, Batch, Cause, Change, Registry};
+use crate::registry::{Actor, Batch, Cause, Change, Registry, guard_word};
 use crate::store::{Followed, Lapsed, Watch};
 use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
@@ -174,6 +174,7 @@ fn cause(change: &Change) -> &'static str {
     match change {
         Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
         Change::Configured { .. } => "configured",
+        Change::Guarded { guarded, .. } => guard_word(guarded.as_ref()),
         Change::Forgotten { .. } => "forgotten",
     }
 }
@@ -227,6 +228,13 @@ fn log_batch<'b>(
                 "settings {}",
                 if settings.is_some() { "set" } else { "removed" },
             ),
+            // Who ends the guard or begins it says so at length, once.
+            Change::Guarded { service, guarded } => tracing::debug!(
+                target: "rollcall::changes",
+                { service.name = %service, store.revision = batch.revision.0 },
+                "{}",
+                guard_word(guarded.as_ref()),
+            ),
             Change::Forgotten { service, .. } => tracing::debug!(
                 target: "rollcall::changes",
                 { service.name = %service },
@@ -242,7 +250,7 @@ fn log_batch<'b>(
             Change::Gone { instance, .. } => {
                 follow(instance, None);
             }
-            Change::Configured { .. } | Change::Forgotten { .. } => {}
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => {}
         }
     }
     if let Some(more @ 1..) = batch.changes.len().checked_sub(CHANGES_LOGGED) {

@@ -123,7 +123,7 @@ client_alone() {
 tests() {
     cargo test --locked --test integration \
         --config "target.'cfg(unix)'.runner = ['sudo', '-n', 'env', 'PATH=$PATH', 'ROLLCALL_TEST_SYSTEM=1']" \
-        -- system:: the_script_
+        -- system:: partition:: the_script_
 }
 
 mapfile -t missing < <(missing_packages)

@@ -67,7 +67,7 @@ struct EventShape<'a> {
     time: Timestamp,
     #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
-    /// Null when it is about the settings of the service.
+    /// Null when it is about the settings or the guard of the service.
     id: Option<&'a str>,
     #[schemars(with = "StandingForm")]
     from: &'a str,

@@ -20,7 +20,7 @@ use super::form::{self, forms};
 use super::probing::{fails, held};
 use super::problem::Problem;
 use super::{Context, Peer, guard};
-use crate::model::{Label, Revision, StoreId};
+use crate::model::{Label, Revision, ServiceName, StoreId};
 use crate::zone::{Detail, Explanation, Judged, Question, record_text};
 
 forms! {
@@ -59,6 +59,10 @@ struct ErrorShape<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "JudgedInstance")]
 struct JudgedShape<'a> {
+    /// Of an instance that stands in for those of another service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<form::ServiceName>")]
+    service: Option<&'a ServiceName>,
     #[schemars(with = "form::DnsLabel")]
     id: &'a Label,
     /// Whether it is in the answer.
@@ -73,13 +77,16 @@ async fn judged<'a>(instances: &'a [Judged], context: &Context) -> Vec<JudgedSha
     let names = failing().map(|judged| (judged.instance.service.clone(), judged.instance.id.clone()));
     let reports = context.reports_of(names.collect()).await;
     let shape = |judged: &'a Judged| JudgedShape {
+        service: judged.stands_in.then_some(&judged.instance.service),
         id: &judged.instance.id,
         kept: judged.kept,
         because: Cow::Borrowed(&judged.because),
     };
     let mut shapes: Vec<JudgedShape<'a>> = instances.iter().map(shape).collect();
     for (judged, reports) in failing().zip(&reports) {
-        let of_it = shapes.iter_mut().find(|shape| shape.id == &judged.instance.id);
+        let of_it = shapes
+            .iter_mut()
+            .find(|shape| shape.id == &judged.instance.id && shape.service.is_some() == judged.stands_in);
         if let (Some(shape), Some(held)) = (of_it, held(&judged.instance, reports)) {
             shape.because.to_mut().push_str(&held);
         }

@@ -54,7 +54,7 @@ pub(super) fn duration(format: &str, example: &str, range: impl Display) -> Sche
     })
 }
 
-fn between((min, max): (Duration, Duration)) -> String {
+pub(super) fn between((min, max): (Duration, Duration)) -> String {
     format!("{min} to {max}")
 }
 

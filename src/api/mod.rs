@@ -20,6 +20,7 @@ mod kind;
 // What comes in.
 mod check;
 mod extract;
+mod guarding;
 mod registration;
 mod values;
 mod wording;
@@ -86,6 +87,9 @@ pub type ReportChecks =
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
 
+/// Says what speaks against what this node hears of others; empty when nothing does.
+pub type Doubts = dyn Fn() -> Vec<String> + Send + Sync;
+
 /// Renders all metrics of the process.
 pub type RenderMetrics = dyn Fn() -> Result<String, fmt::Error> + Send + Sync;
 
@@ -105,6 +109,8 @@ pub struct Context {
     pub explain_allow: Vec<IpNet>,
     /// Whether checks may aim where they do.
     pub permit_checks: Box<PermitChecks>,
+    /// What this node has against itself.
+    pub doubts: Box<Doubts>,
     /// What probes have found out beyond opinions.
     pub report_checks: Box<ReportChecks>,
     /// What keeps this node from being ready.

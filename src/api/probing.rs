@@ -12,7 +12,7 @@ use crate::model::{Health, Instance, InstanceId, ProbeReport, ServiceName, Times
 struct LatencyShape {
     /// Half of the last 32.
     p50: u64,
-    /// 99 of 100 of them, which is all.
+    /// 99 of 100 of them, so all 32.
     p99: u64,
 }
 

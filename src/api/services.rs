@@ -14,7 +14,7 @@ use super::extract::{Params, Path, no_body, service_name};
 use super::form::{self, forms};
 use super::paging::Page;
 use super::problem::Problem;
-use super::shape::InstanceShape;
+use super::shape::{GuardShape, InstanceShape};
 use super::waiting::{Caller, LongPoll};
 use super::{Context, guard};
 use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
@@ -35,6 +35,9 @@ pub(super) struct InstancesShape<'a> {
     #[schemars(with = "form::Revision")]
     revision: Revision,
     instances: Vec<InstanceShape<'a>>,
+    /// How its last good set is kept, while this server doubts itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<GuardShape<'a>>,
     /// The `cursor` of the next page; null on the last.
     next: Option<String>,
 }
@@ -143,7 +146,9 @@ pub(super) async fn instances(
     let next = found.last().filter(|_| more).map(|last| page.next(last.id.as_str(), &context.pins));
     let instances = InstanceShape::many(&found, &context);
     let (store, revision) = (context.store.id(), page.view.revision());
-    Ok(listed(&page, &InstancesShape { store, revision, instances, next }))
+    let guarded = page.view.service(&service).and_then(|service| service.guarded());
+    let guard = guarded.map(|guarded| GuardShape::from(&**guarded));
+    Ok(listed(&page, &InstancesShape { store, revision, instances, guard, next }))
 }
 
 async fn deregister_all(context: &Context, actor: Actor, scope: Scope) -> Result<Response, Problem> {

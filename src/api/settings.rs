@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::extract::{json, new_service_name, no_body, service_name};
+use super::guarding::{GuardBody, GuardChoiceShape, WhenAll};
 use super::problem::Problem;
 use super::values::ttl;
 use super::{BODY_OCTETS_MAX, Context, form, guard};
-use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl};
+use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl, WhenAllCritical};
 use crate::registry::{Actor, Command, Outcome};
 
 /// What is to hold for a service. What is left out or null is as the server has it.
@@ -24,6 +25,37 @@ use crate::registry::{Actor, Command, Outcome};
 pub(super) struct SettingsBody {
     #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<String>,
+    /// When the last good set is kept against a failure that may be the server's own.
+    guard: Option<GuardBody>,
+    /// What is answered when none of its instances is well.
+    #[schemars(with = "Option<WhenAll>")]
+    when_all_critical: Option<String>,
+    /// Whose instances are answered when it has nobody to answer with; another service, which need not exist yet.
+    #[schemars(with = "Option<form::ServiceName>")]
+    fallback: Option<String>,
+}
+
+impl SettingsBody {
+    fn understand(self, service: &ServiceName, context: &Context) -> Result<ServiceSettings, Problem> {
+        let when_all_critical = match self.when_all_critical.as_deref() {
+            None | Some("none") => WhenAllCritical::None,
+            Some("all") => WhenAllCritical::All,
+            Some(_) => return Err(Problem::invalid("/when_all_critical", "either `none` or `all`")),
+        };
+        let fallback = |text: String| {
+            let other = new_service_name(&text, &context.zone).map_err(|problem| problem.at("/fallback"))?;
+            if other == *service {
+                return Err(Problem::invalid("/fallback", "a service cannot stand in for itself: name another one"));
+            }
+            Ok(other)
+        };
+        Ok(ServiceSettings {
+            ttl: self.ttl.map(|text| ttl(&text, "/ttl")).transpose()?,
+            guard: self.guard.map(GuardBody::understand).transpose()?,
+            when_all_critical,
+            fallback: self.fallback.map(fallback).transpose()?,
+        })
+    }
 }
 
 /// What holds for a service. What is null is as the server has it.
@@ -34,10 +66,21 @@ pub(super) struct SettingsShape<'a> {
     service: &'a ServiceName,
     #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<Duration>,
+    guard: Option<GuardChoiceShape>,
+    #[schemars(with = "WhenAll")]
+    when_all_critical: &'static str,
+    #[schemars(with = "Option<form::ServiceName>")]
+    fallback: Option<&'a ServiceName>,
 }
 
 fn respond(status: StatusCode, service: &ServiceName, settings: &ServiceSettings, revision: Revision) -> Response {
-    let shape = SettingsShape { service, ttl: settings.ttl.map(Ttl::duration) };
+    let shape = SettingsShape {
+        service,
+        ttl: settings.ttl.map(Ttl::duration),
+        guard: settings.guard.map(Into::into),
+        when_all_critical: settings.when_all_critical.as_str(),
+        fallback: settings.fallback.as_ref(),
+    };
     let mut response = (status, Json(shape)).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(revision));
     response
@@ -77,7 +120,7 @@ pub(super) async fn configure(
 ) -> Result<Response, Problem> {
     let service = new_service_name(&service, &context.zone)?;
     let body: SettingsBody = json(request, BODY_OCTETS_MAX).await?;
-    let settings = ServiceSettings { ttl: body.ttl.map(|text| ttl(&text, "/ttl")).transpose()? };
+    let settings = body.understand(&service, &context)?;
     let (existed, revision) = set(&context, actor, service.clone(), Some(settings.clone())).await?;
     let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok(respond(status, &service, &settings, revision))

@@ -11,8 +11,8 @@ use serde::{Serialize, Serializer};
 use super::probing::{ReportShape, held};
 use super::{Context, form};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Health, Instance, Label, Lease, LeaseId, Meta, ProbeReport, RequestHeaders,
-    State, Timestamp, Transport,
+    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, LeaseId, Meta, ProbeReport,
+    RequestHeaders, State, Timestamp, Transport,
 };
 
 /// Any value as its text.
@@ -46,6 +46,29 @@ pub(super) struct LeaseShape {
 impl From<Lease> for LeaseShape {
     fn from(lease: Lease) -> Self {
         Self { id: lease.id, ttl: lease.ttl, expires_at: Some(lease.expires_at) }
+    }
+}
+
+/// How a service's last good set is kept.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Guard")]
+pub(super) struct GuardShape<'a> {
+    #[schemars(with = "form::Time")]
+    since: Timestamp,
+    /// At the latest.
+    #[schemars(with = "form::Time")]
+    until: Timestamp,
+    /// What speaks against the server.
+    evidence: &'a str,
+    /// The instances that would have left.
+    #[schemars(with = "Vec<form::DnsLabel>")]
+    held: &'a [Label],
+}
+
+impl<'a> From<&'a Guarded> for GuardShape<'a> {
+    fn from(guarded: &'a Guarded) -> Self {
+        let Guarded { since, until, evidence, held } = guarded;
+        Self { since: *since, until: *until, evidence, held }
     }
 }
 

@@ -10,14 +10,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::problem::Problem;
+use super::shape::GuardShape;
 use super::{Context, form};
-use crate::model::{Duration, Revision, StoreId, Timestamp};
+use crate::model::{Duration, Revision, ServiceName, StoreId, Timestamp};
 use crate::telemetry::METRICS_CONTENT_TYPE;
 
 /// This node.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Status")]
-pub(super) struct StatusShape {
+pub(super) struct StatusShape<'a> {
     /// The version of Rollcall.
     version: &'static str,
     /// The zone whose names are live, with the final dot.
@@ -36,11 +37,24 @@ pub(super) struct StatusShape {
     answered: usize,
     /// Instances that have been critical for a day.
     critical_for_a_day: usize,
+    /// Services whose last good set is kept.
+    guarded: Vec<GuardedShape<'a>>,
+    /// What speaks against what this node hears of others.
+    doubts: Vec<String>,
     /// How long this process has served.
     #[schemars(with = "form::Span")]
     uptime: Duration,
     /// The other nodes; none where one node keeps the registry.
     peers: Vec<String>,
+}
+
+/// A service whose last good set is kept.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GuardedService")]
+struct GuardedShape<'a> {
+    #[schemars(with = "form::ServiceName")]
+    service: &'a ServiceName,
+    guard: GuardShape<'a>,
 }
 
 /// That the process answers.
@@ -73,6 +87,10 @@ pub(super) fn ready(reasons: Vec<String>) -> Response {
 pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
     let view = context.view.load();
     let uptime = Duration::from_secs(context.started.elapsed().as_secs());
+    let guarded = view.guarded().filter_map(|service| {
+        let guard = GuardShape::from(&**service.guarded()?);
+        Some(GuardedShape { service: service.name(), guard })
+    });
     let shape = StatusShape {
         version: env!("CARGO_PKG_VERSION"),
         zone: context.zone.to_string(),
@@ -83,6 +101,8 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
         instances: view.instances(),
         answered: view.answered(),
         critical_for_a_day: view.critical_for_a_day(Timestamp::now()),
+        guarded: guarded.collect(),
+        doubts: (context.doubts)(),
         uptime,
         peers: Vec::new(),
     };

@@ -25,10 +25,10 @@ use super::Context;
 use super::extract::{Params, service_name};
 use super::form::{self, forms};
 use super::problem::Problem;
-use super::shape::InstanceShape;
+use super::shape::{GuardShape, InstanceShape};
 use super::waiting::{Caller, Place, Position};
 use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
-use crate::registry::{Batch, Change, Registry, Service};
+use crate::registry::{Batch, Change, Registry, Service, guard_word};
 use crate::view::{Following, Interest, News, Published};
 
 /// Instances in one message of a snapshot.
@@ -81,6 +81,18 @@ struct ChangeShape<'a> {
     instance: Option<InstanceShape<'a>>,
 }
 
+/// What became of a service as a whole.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServiceChange")]
+struct ServiceChangeShape<'a> {
+    /// `guarded`, `unguarded`; later versions may have others.
+    kind: &'static str,
+    #[schemars(with = "form::ServiceName")]
+    service: &'a ServiceName,
+    /// How its last good set is kept; none when it is no longer.
+    guard: Option<GuardShape<'a>>,
+}
+
 /// The data of a `change`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ChangeEvent")]
@@ -88,6 +100,9 @@ pub(super) struct ChangesShape<'a> {
     #[schemars(with = "form::Revision")]
     revision: Revision,
     changes: Vec<ChangeShape<'a>>,
+    /// Changes of services as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<ServiceChangeShape<'a>>,
 }
 
 /// The data of a `reset`: forget everything, a snapshot follows.
@@ -266,10 +281,11 @@ impl Stream {
     /// A batch as one message. Most are the same for all who watch, and made once.
     fn changes(&self, interest: &Interest, published: &Published) -> Bytes {
         let make = |batch: &Batch, of_interest: &dyn Fn(&Change) -> bool| {
-            let changes = batch.changes.iter().filter(|change| of_interest(change));
+            let changes = || batch.changes.iter().filter(|change| of_interest(change));
             let shape = ChangesShape {
                 revision: batch.revision,
-                changes: changes.filter_map(|change| ChangeShape::new(change, &self.context)).collect(),
+                changes: changes().filter_map(|change| ChangeShape::new(change, &self.context)).collect(),
+                services: changes().filter_map(ServiceChangeShape::new).collect(),
             };
             event("change", Some((&self.store, batch.revision)), &shape)
         };
@@ -300,10 +316,18 @@ impl<'a> ChangeShape<'a> {
         let (instance, kind, is_here) = match change {
             Change::Put { instance, cause } => (instance, cause.as_str(), true),
             Change::Gone { instance, cause } => (instance, cause.as_str(), false),
-            Change::Configured { .. } | Change::Forgotten { .. } => return None,
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => return None,
         };
         let shape = is_here.then(|| InstanceShape::new(instance, context));
         Some(Self { kind, service: &instance.service, id: &instance.id, instance: shape })
+    }
+}
+
+impl<'a> ServiceChangeShape<'a> {
+    fn new(change: &'a Change) -> Option<Self> {
+        let Change::Guarded { service, guarded } = change else { return None };
+        let (kind, guard) = (guard_word(guarded.as_ref()), guarded.as_deref().map(GuardShape::from));
+        Some(Self { kind, service, guard })
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::clock::{Clock, TICK, Tick, ticks};
+use super::guarding::Guarding;
 use super::metrics::{Metrics, Skip};
 use super::outcome::{Failure, Outcome};
 use super::post::{Ended, Key, Turn, Wish, Word};
@@ -51,6 +52,7 @@ enum First {
 pub(super) struct Checker {
     clock: Clock,
     targets: Arc<Targets>,
+    guarding: Guarding,
     metrics: Metrics,
     table: Table,
     /// By places of the table: when a check that is idle is probed, or a probe that runs is given up.
@@ -81,6 +83,7 @@ impl Checker {
         Self {
             clock: Clock::new(Instant::now()),
             targets,
+            guarding: settings.guarding.clone(),
             metrics,
             table: Table::default(),
             wheel: Wheel::new(),
@@ -107,8 +110,8 @@ impl Checker {
                 self.probe_ended(place, &outcome, now);
             }
             let Some(unheard) = self.hear(now) else { return Ok(()) };
-            more = self.turn_wheel(now) || unheard;
-            self.start_waiting(now);
+            let undone = [unheard, self.turn_wheel(now), self.start_waiting(now)];
+            more = undone.contains(&true);
         }
     }
 
@@ -149,7 +152,7 @@ impl Checker {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),
                         Change::Gone { instance, .. } => self.remove(&instance.service, &instance.id),
-                        Change::Configured { .. } | Change::Forgotten { .. } => {}
+                        Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => {}
                     }
                 }
             }
@@ -271,11 +274,11 @@ impl Checker {
         }
     }
 
-    /// Starts first probes that have waited, as there is room for them.
-    fn start_waiting(&mut self, now: Instant) {
+    /// Starts first probes that have waited, as there is room for them, some at once; whether there may be more.
+    fn start_waiting(&mut self, now: Instant) -> bool {
         let (tick, micros) = (self.clock.tick(now), self.clock.micros(now));
         for _ in 0..STARTS_AT_ONCE {
-            let Some((address, key)) = self.slots.take_waiting(micros) else { return };
+            let Some((address, key)) = self.slots.take_waiting(micros) else { return false };
             // Its instance may have gone, or its address become a listener of our own while it waited.
             let Some(check) = self.table.get_mut(key) else {
                 self.slots.give_back(address, Standing::Doubtful);
@@ -290,12 +293,14 @@ impl Checker {
                 self.slots.give_back(address, Standing::Doubtful);
             }
         }
+        true
     }
 
     fn probe_ended(&mut self, place: u32, outcome: &Outcome, now: Instant) {
         let Some((key, check)) = self.table.at_mut(place) else { return };
         let Stage::Running(Running { address, standing, began, at, .. }) = check.stage else { return };
         self.slots.give_back(address, standing);
+        self.guarding.probed(address, outcome);
         self.probed(key, outcome, now.saturating_duration_since(began), at, self.clock.tick(now));
     }
 
@@ -325,7 +330,15 @@ impl Checker {
             Outcome::Abandoned => return,
         };
         check.probed_at = Some(now);
-        check.transition = check.threshold.observe(passed, now).map(|health| Turn {
+        let turned = check.threshold.observe(passed, now);
+        // The next result asks again: what does not stand is proposed with each that agrees.
+        let kept = turned.is_some()
+            && error.is_some_and(Failure::is_silence)
+            && self.guarding.keeps(&check.instance, check.spec().timeout);
+        if std::mem::replace(&mut check.kept, kept) && !kept {
+            self.guarding.settled(&check.instance);
+        }
+        check.transition = turned.filter(|_| !kept).map(|health| Turn {
             health,
             error: error.map(Failure::reason),
             at: Timestamp::now(),

@@ -2,14 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::task::Poll;
 
 use mio::net::TcpStream;
 
 use super::outcome::Failure;
-use super::{http, tcp};
-use crate::model::CheckKind;
 
 /// Octets of an answer that are read at most, whatever they mean.
 pub(super) const ANSWER_OCTETS_MAX: usize = 64 * 1024;
@@ -42,13 +39,5 @@ impl Line<'_> {
                 read => return Poll::Ready(read),
             }
         }
-    }
-}
-
-/// What a check of a kind does with a connection.
-pub(super) fn of_kind(kind: &CheckKind, target: SocketAddr) -> Box<dyn Dialogue> {
-    match kind {
-        CheckKind::Tcp => Box::new(tcp::Silence),
-        CheckKind::Http(check) => Box::new(http::Exchange::new(check, target)),
     }
 }

@@ -21,6 +21,9 @@
 //! What a full queue means: a due probe that finds no room is skipped for this round and counted; a first probe waits
 //! instead, up to a bound; transitions wait for room among the commits, at most one for each check.
 //!
+//! Nobody turns critical by silence before the guard was asked ([`Guarding`]): while it holds, the standing opinion stays
+//! in the store, and every further result asks again.
+//!
 //! It knows nothing of how records are served, and nothing of leases.
 
 // Policy, pure.
@@ -38,6 +41,7 @@ mod wheel;
 mod answer;
 mod dialogue;
 mod http;
+mod kind;
 mod outcome;
 mod prober;
 mod tcp;
@@ -45,6 +49,7 @@ mod tcp;
 // The thread, what it keeps, and what it talks with.
 mod checker;
 mod follow;
+mod guarding;
 mod metrics;
 mod post;
 mod table;
@@ -58,6 +63,7 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use follow::{Reports, spawn};
+pub use guarding::Guarding;
 pub use target::{TargetRefused, Targets};
 
 use threshold::Threshold;
@@ -75,6 +81,8 @@ pub struct Settings {
     pub concurrency_max: usize,
     /// Probes that run at once against one address, at least 1.
     pub concurrency_per_host_max: usize,
+    /// Who is asked before an instance leaves by silence.
+    pub guarding: Guarding,
     /// Probes that begin within a second, from 1 to 1,000,000; in a burst a quarter of that.
     pub rate_max: u32,
     /// The same for one address, except for loopback.
@@ -89,6 +97,7 @@ impl Default for Settings {
             local_addresses: crate::net::local_addresses,
             concurrency_max: 4096,
             concurrency_per_host_max: 64,
+            guarding: Guarding::default(),
             rate_max: 20_000,
             rate_per_host_max: 1_000,
         }

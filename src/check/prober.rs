@@ -12,7 +12,8 @@ use mio::{Events, Interest, Token, Waker};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::dialogue::{ANSWER_OCTETS_MAX, Dialogue, Line, of_kind};
+use super::dialogue::{ANSWER_OCTETS_MAX, Dialogue, Line};
+use super::kind::of_kind;
 use super::outcome::{Failure, Outcome, failure_of};
 use crate::model::{CheckSpec, Duration as CheckDuration};
 

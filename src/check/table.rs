@@ -53,6 +53,8 @@ pub(super) struct Check {
     transitions: u32,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
     pub(super) transition: Option<Turn>,
+    /// Whether it has fallen silent and the guard has it stay for now.
+    pub(super) kept: bool,
     /// Whether a commit of a transition is under way or waits for room.
     pub(super) committing: bool,
     /// The revision up to which the standing opinion is known. The watch may still have older news to tell.
@@ -168,6 +170,7 @@ impl Table {
                     latencies: Latencies::default(),
                     transitions: 0,
                     transition: None,
+                    kept: false,
                     committing: false,
                     settled_at: instance.revision,
                 })

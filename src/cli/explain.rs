@@ -86,7 +86,10 @@ fn write_tables(out: &mut dyn Write, explanation: &Value) -> io::Result<()> {
     writeln!(out)?;
     let mut table = Table::headed(&["ID", "KEPT", "BECAUSE"]);
     for instance in instances {
-        table.push(["id", "kept", "because"].map(|field| cell(&instance[field])));
+        let id = cell(&instance["id"]);
+        // Of another service, which stands in.
+        let id = if instance["service"].is_null() { id } else { format!("{}/{id}", cell(&instance["service"])) };
+        table.push([id, cell(&instance["kept"]), cell(&instance["because"])]);
     }
     table.write(out)
 }

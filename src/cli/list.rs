@@ -88,6 +88,12 @@ impl GetArgs {
             let _ = writeln!(err, "{}", visible(&self.nobody(&client).await));
             return Ok(());
         }
+        if self.connection.output == Output::Table && !instances["guard"].is_null() {
+            let field = |name: &str| cell(&instances["guard"][name]);
+            let (since, evidence, held) = (field("since"), field("evidence"), field("held"));
+            // What is listed may not be how it is.
+            let _ = writeln!(err, "{}", visible(&format!("kept as it was at {since}: {evidence}; silent: {held}")));
+        }
         Ok(show(out, self.connection.output, &instances, all_instances)?)
     }
 

@@ -66,7 +66,7 @@ fn show(out: &mut dyn Write, output: Output, id: Option<&str>, event: &Event) ->
             let list = |name: &str| data[name].as_array().cloned().unwrap_or_default();
             match event.name.as_str() {
                 "snapshot" => list("instances").iter().try_for_each(|instance| row(out, &revision, "is", instance)),
-                "change" => list("changes").iter().try_for_each(|change| {
+                "change" => list("changes").iter().chain(&list("services")).try_for_each(|change| {
                     let known = if change["instance"].is_null() { change } else { &change["instance"] };
                     row(out, &revision, &cell(&change["kind"]), known)
                 }),
@@ -76,10 +76,13 @@ fn show(out: &mut dyn Write, output: Output, id: Option<&str>, event: &Event) ->
     }
 }
 
-/// One instance on one line: where it is and whether it is in answers, while it is there.
+/// One instance on one line: where it is and whether it is in answers, while it is there. Or a service as a whole, with
+/// what is said of its guard.
 fn row(out: &mut dyn Write, revision: &str, kind: &str, instance: &Value) -> io::Result<()> {
-    let name = format!("{}.{}", cell(&instance["id"]), cell(&instance["service"]));
+    let service = cell(&instance["service"]);
+    let name = if instance["id"].is_null() { service } else { format!("{}.{service}", cell(&instance["id"])) };
     let standing = match (&instance["answered"], instance["withheld_because"].as_str()) {
+        _ if instance["guard"].is_object() => cell(&instance["guard"]["evidence"]),
         (Value::Null, _) => String::new(),
         (_, Some(why)) => format!("withheld: {why}"),
         _ => "answered".to_owned(),

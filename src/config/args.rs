@@ -73,6 +73,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NET")]
     pub check_allow: Vec<String>,
 
+    /// Addresses that are well as long as the network is, such as a gateway: their silence speaks against this server
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub canary: Vec<String>,
+
     /// How long answers may be cached, 0s to 1h
     #[arg(long, value_name = "TIME")]
     pub ttl: Option<String>,
@@ -141,6 +145,7 @@ impl ServeArgs {
                 Key::Forward => many(&self.forward),
                 Key::ForwardAllow => many(&self.forward_allow),
                 Key::CheckAllow => many(&self.check_allow),
+                Key::Canary => many(&self.canary),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),
                 Key::HistoryAge => one(&self.history_age),

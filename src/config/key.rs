@@ -23,6 +23,7 @@ pub enum Key {
     Forward,
     ForwardAllow,
     CheckAllow,
+    Canary,
     Ttl,
     NameMemory,
     HistoryAge,
@@ -49,7 +50,7 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Zone,
         Self::Zones,
         Self::Dns,
@@ -65,6 +66,7 @@ impl Key {
         Self::Forward,
         Self::ForwardAllow,
         Self::CheckAllow,
+        Self::Canary,
         Self::Ttl,
         Self::NameMemory,
         Self::HistoryAge,
@@ -95,6 +97,7 @@ impl Key {
             Self::Forward => ("forward", Takes::Texts, ""),
             Self::ForwardAllow => ("forward_allow", Takes::List, FORWARD_ALLOW),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
+            Self::Canary => ("canary", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),
             Self::HistoryAge => ("history_age", Takes::Text, "168h"),

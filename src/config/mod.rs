@@ -63,6 +63,8 @@ pub struct Config {
     pub forward_allow: Vec<IpNet>,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
+    /// Addresses whose silence speaks against this server: at most 16.
+    pub canaries: Vec<SocketAddr>,
     /// Lifetime of answers in caches.
     pub ttl: Ttl,
     /// How long the name of a service that has gone is known: 0 s to 168 h.
@@ -155,6 +157,7 @@ impl Config {
             Key::Forward => texts(&self.forward),
             Key::ForwardAllow => texts(&self.forward_allow),
             Key::CheckAllow => texts(&self.check_allow),
+            Key::Canary => texts(&self.canaries),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),
             Key::HistoryAge => json!(self.history_age),

@@ -16,6 +16,8 @@ const HTTP_PORT: u16 = 8500;
 /// A year.
 const HISTORY_AGE_MAX: Duration = Duration::from_secs(8760 * 3600);
 const HISTORY_EVENTS_MAX: usize = 10_000_000;
+/// Each is asked once a second.
+const CANARIES_MAX: usize = 16;
 
 impl Config {
     /// What was written, understood.
@@ -41,6 +43,7 @@ impl Config {
             forward: spec.list(Key::Forward, forward::parse)?,
             forward_allow: spec.list(Key::ForwardAllow, net)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
+            canaries: canaries(spec)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
             history_age: spec.one(Key::HistoryAge, history_age)?,
@@ -114,6 +117,18 @@ fn directory(spec: &Spec) -> Result<PathBuf, ConfigError> {
 fn listeners(spec: &Spec, key: Key, default_port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
     let addresses = spec.list(key, |text| listen::parse(text, default_port))?;
     if addresses.is_empty() { Err(spec.get(key).error("at least one address is needed")) } else { Ok(addresses) }
+}
+
+fn canaries(spec: &Spec) -> Result<Vec<SocketAddr>, ConfigError> {
+    let canary = |text: &str| match text.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_unspecified() && address.port() != 0 => Ok(vec![address]),
+        _ => Err("a canary is an IP address and a TCP port, like 10.0.0.1:22"),
+    };
+    let canaries = spec.list(Key::Canary, canary)?;
+    match canaries.len() {
+        0..=CANARIES_MAX => Ok(canaries),
+        _ => Err(spec.get(Key::Canary).error("at most 16 canaries")),
+    }
 }
 
 fn folder(text: &str) -> Result<Option<PathBuf>, &'static str> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::DaemonError;
 use crate::config::{Config, ForwardRule, Upstream};
 use crate::dns::forward::{Rule, is_own, nameservers};
+use crate::guard::Guard;
 use crate::net::local_addresses;
 use crate::registry::{Limits, Reserved};
 use crate::{store, zone};
@@ -20,7 +21,7 @@ const CONFIGURED_SERVICES_MAX: usize = 100_000;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What the store is to keep to.
-pub(super) fn store_settings(config: &Config, live: Arc<zone::Zone>) -> store::Settings {
+pub(super) fn store_settings(config: &Config, live: Arc<zone::Zone>, guard: Guard) -> store::Settings {
     let limits = Limits {
         instances_per_service: config.instances_per_service_max,
         instances: INSTANCES_MAX,
@@ -31,7 +32,7 @@ pub(super) fn store_settings(config: &Config, live: Arc<zone::Zone>) -> store::S
         reserved: Reserved::by(move |name| live.reserved(name)),
     };
     let history = store::Keep { age: config.history_age.std(), events: config.history_events };
-    store::Settings { limits, name_memory: config.name_memory.std(), history }
+    store::Settings { limits, name_memory: config.name_memory.std(), history, guard }
 }
 
 /// The addresses of the NS target: as configured, or where DNS listens; for a listener on all addresses those of the

@@ -13,14 +13,15 @@ use tokio::time::Instant;
 use super::part::Part;
 use super::settings::{name_server_addresses, store_settings};
 use super::{Daemon, DaemonError};
-use crate::check::Targets;
+use crate::check::{Guarding, Targets};
 use crate::config::{Config, Engine};
 use crate::dns::forward::{Forwarder, Rule};
 use crate::dns::{Handler, HandlerSettings, Identity};
+use crate::guard::Guard;
 use crate::store::{Embedded, Memory, Store};
 use crate::telemetry::Metrics;
 use crate::view::ViewReader;
-use crate::{api, check, dns, replica, view, zone};
+use crate::{api, check, dns, replica, sentry, store, view, zone};
 
 /// The least time that the store has to write what it has accepted.
 const CLOSING_MIN: Duration = Duration::from_secs(2);
@@ -29,6 +30,7 @@ const CLOSING_MIN: Duration = Duration::from_secs(2);
 pub(super) struct Parts {
     pub(super) replica: Part,
     pub(super) checks: Part,
+    pub(super) sentry: Part,
     pub(super) dns: Part,
     pub(super) http: Part,
     pub(super) zone_files: Option<Part>,
@@ -74,8 +76,8 @@ impl Opening {
 impl Wired {
     /// Ends the parts in order, but for the one that ended by itself.
     pub(super) async fn close(self, ended: Option<&'static str>, deadline: Instant) {
-        let Parts { replica, checks, dns, http, zone_files } = self.parts;
-        for part in [http, checks, dns].into_iter().chain(zone_files) {
+        let Parts { replica, checks, sentry, dns, http, zone_files } = self.parts;
+        for part in [http, checks, sentry, dns].into_iter().chain(zone_files) {
             if ended != Some(part.name) {
                 part.close(deadline).await;
             }
@@ -120,7 +122,8 @@ impl Daemon {
         let serving = api::Settings { connections: shares.http, ..api::Settings::default() };
         let http = Part::spawn("HTTP", |signal| http.serve(gate.router(), serving, signal));
 
-        let store = open_store(&config, live.clone()).await?;
+        let guard = Guard::default();
+        let store = open_store(&config, live.clone(), guard.clone()).await?;
         publisher.start_serial(store.serial_base());
         let (writer, reader) = view::channel();
         let replica = metrics.register(|registry| replica::spawn(store.watch(None), publisher, writer, registry));
@@ -130,6 +133,7 @@ impl Daemon {
             allow: config.check_allow.clone(),
             listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
             concurrency_max: shares.probes,
+            guarding: guarding(guard.clone(), reader.clone()),
             ..check::Settings::default()
         };
         let targets = Arc::new(Targets::new(&check_settings));
@@ -138,6 +142,13 @@ impl Daemon {
             .register(|registry| check::spawn(store.clone(), targets.clone(), &check_settings, registry, signal));
         let (task, reports) = checks.map_err(DaemonError::Checks)?;
         let checks = Part { name: "the checks", closing, task };
+
+        let watching = sentry::Settings { canaries: config.canaries.clone(), ..sentry::Settings::default() };
+        let (closing, signal) = watch::channel(false);
+        let sentry = metrics.register(|registry| {
+            sentry::spawn(guard.clone(), store.clone(), reader.clone(), watching, registry, signal)
+        });
+        let sentry = Part { name: "the sentry", closing, task: sentry };
 
         let stopping = Arc::new(AtomicBool::new(false));
         let context = api::Context {
@@ -150,6 +161,7 @@ impl Daemon {
             permit_checks: Box::new(move |registration| {
                 targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
             }),
+            doubts: Box::new(move || guard.evidence(Instant::now()).into_iter().map(|said| said.text).collect()),
             report_checks: Box::new(move |names| {
                 let reports = reports.clone();
                 Box::pin(async move { reports.of(names).await })
@@ -167,7 +179,7 @@ impl Daemon {
         let router = metrics.register(|registry| api::counted(api::router(Arc::new(context)), registry));
         let (dns_at, http_at, zone) = (dns_addresses, http_addresses, config.zone.to_string());
         let opening = Opening { dns: dns_at, http: http_at, stopping, zone, forwarding, reader, store, gate, router };
-        Ok(Wired { parts: Parts { replica, checks, dns, http, zone_files }, opening })
+        Ok(Wired { parts: Parts { replica, checks, sentry, dns, http, zone_files }, opening })
     }
 }
 
@@ -187,6 +199,11 @@ fn handler(config: &Config, metrics: &Metrics, live: Arc<zone::Zone>, forward: V
         let settings = dns::forward::Settings::new(forward, config.forward_allow.clone());
         handler.with_forwarder(Forwarder::new(settings, registry))
     })
+}
+
+/// The guard as checks know it.
+fn guarding(guard: Guard, reader: ViewReader) -> Guarding {
+    Guarding::new(guard, move |service| store::census(&reader.load(), service))
 }
 
 /// What keeps this node from being ready.
@@ -221,8 +238,8 @@ fn follow_zone_files(metrics: &Metrics, live: Arc<zone::Zone>, folder: PathBuf) 
 }
 
 /// Opens the engine that was asked for. Loading blocks, so it has a thread of its own.
-async fn open_store(config: &Config, live: Arc<zone::Zone>) -> Result<Arc<dyn Store>, DaemonError> {
-    let settings = store_settings(config, live);
+async fn open_store(config: &Config, live: Arc<zone::Zone>, guard: Guard) -> Result<Arc<dyn Store>, DaemonError> {
+    let settings = store_settings(config, live, guard);
     let dir = match &config.engine {
         Engine::Memory => return Ok(Arc::new(Memory::new(settings))),
         Engine::Embedded(dir) => dir.clone(),

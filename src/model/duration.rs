@@ -122,6 +122,12 @@ impl Ttl {
         }
     }
 
+    /// Half of it in whole seconds, at least one; nothing of nothing, which means not to be cached.
+    #[must_use]
+    pub const fn halved(self) -> Self {
+        Self(if self.0 == 1 { 1 } else { self.0 / 2 })
+    }
+
     /// The time to live in seconds.
     pub const fn secs(self) -> u32 {
         self.0 as u32
@@ -165,6 +171,8 @@ mod tests {
     #[test]
     fn ttl_is_whole_seconds_up_to_an_hour() {
         assert_eq!(Ttl::new(Duration::from_secs(3600)).map(Ttl::secs), Ok(3600));
+        let halved = [0, 1, 2, 5, 3600].map(|secs| Ttl::new(Duration::from_secs(secs)).unwrap().halved().secs());
+        assert_eq!(halved, [0, 1, 1, 2, 1800]);
         assert!(Ttl::new(Duration::from_secs(3601)).is_err());
         assert!(Ttl::new(Duration::from_millis(1500)).is_err());
         assert!(Ttl::new(Duration::from_secs(u64::MAX / 1000)).is_err());

@@ -104,6 +104,24 @@ pub fn local_addresses() -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+/// Whether an interface that leads elsewhere is up, has its carrier, and has an address that others can reach.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn is_linked() -> io::Result<bool> {
+    use nix::net::if_::InterfaceFlags;
+    let up = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    let leads_elsewhere = nix::ifaddrs::getifaddrs()?
+        .filter(|interface| interface.flags.contains(up) && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK))
+        .filter_map(|interface| interface.address)
+        .any(|address| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(v4), _) => !v4.ip().is_loopback(),
+            (_, Some(v6)) => !v6.ip().is_loopback() && !v6.ip().is_unicast_link_local(),
+            _ => false,
+        });
+    Ok(leads_elsewhere)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::actor::Actor;
-use crate::model::{Instance, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
+use crate::model::{Guarded, Instance, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
 
 /// All that one commit changed; one position in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,14 @@ pub enum Change {
         /// What holds for it.
         settings: Option<Arc<ServiceSettings>>,
     },
+    /// The last good set of a service is kept from now on, or in another way, or no longer. It is not kept by a store: after
+    /// a start it is judged anew.
+    Guarded {
+        /// The service.
+        service: ServiceName,
+        /// How it is kept.
+        guarded: Option<Arc<Guarded>>,
+    },
     /// Nobody has used the name of a service with this transport for longer than names are remembered.
     Forgotten {
         /// The service.
@@ -63,7 +71,13 @@ const CHANGE_OCTETS: usize = 1_536;
 
 impl Change {
     fn octets(&self) -> usize {
-        let (Self::Put { instance, .. } | Self::Gone { instance, .. }) = self else { return CHANGE_OCTETS };
+        let instance = match self {
+            Self::Put { instance, .. } | Self::Gone { instance, .. } => instance,
+            Self::Guarded { guarded, .. } => {
+                return CHANGE_OCTETS + 128 * guarded.as_ref().map_or(0, |guarded| guarded.held.len());
+            }
+            Self::Configured { .. } | Self::Forgotten { .. } => return CHANGE_OCTETS,
+        };
         let registration = &instance.registration;
         let meta: usize = registration.meta.iter().map(|(key, value)| key.len() + value.len() + 32).sum();
         let lists = 64 * (registration.tags.len() + registration.ports.len()) + 512 * registration.checks.len();
@@ -74,9 +88,16 @@ impl Change {
     pub fn service(&self) -> &ServiceName {
         match self {
             Self::Put { instance, .. } | Self::Gone { instance, .. } => &instance.service,
-            Self::Configured { service, .. } | Self::Forgotten { service, .. } => service,
+            Self::Configured { service, .. } | Self::Guarded { service, .. } | Self::Forgotten { service, .. } => {
+                service
+            }
         }
     }
+}
+
+/// The word for a [`Change::Guarded`] in logs and in the API.
+pub fn guard_word(guarded: Option<&Arc<Guarded>>) -> &'static str {
+    if guarded.is_some() { "guarded" } else { "unguarded" }
 }
 
 /// Why something happened.

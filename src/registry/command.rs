@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::model::{
-    Duration, Health, Instance, InstanceId, Label, Lease, LeaseId, Meta, Registration, Revision, ServiceName,
+    Duration, Guarded, Health, Instance, InstanceId, Label, Lease, LeaseId, Meta, Registration, Revision, ServiceName,
     ServiceSettings, State, Timestamp,
 };
 
@@ -32,6 +32,13 @@ pub enum Command {
         service: ServiceName,
         /// What is to hold.
         settings: Option<ServiceSettings>,
+    },
+    /// The last good set of a service is kept; `None`: no longer.
+    Guard {
+        /// The service.
+        service: ServiceName,
+        /// How it is kept.
+        guarded: Option<Guarded>,
     },
     /// A check's opinion turned.
     Observe(Box<Observation>),
@@ -193,6 +200,8 @@ pub enum Outcome {
         /// Whether there were settings before.
         existed: bool,
     },
+    /// The service is guarded as was asked, or was so, or has no instances that could be.
+    Guarded,
     /// The opinion was noted, or counted for nothing: it came late, or was known.
     Observed,
     /// The lease is granted.

@@ -5,16 +5,18 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use super::actor::Actor;
-use super::change::{Batch, Cause, Change};
+use super::change::{Batch, Cause, Change, guard_word};
 use super::state::Registry;
 use crate::model::{
-    Health, Instance, InstanceId, Place, Revision, ServiceName, ServiceSettings, State, Timestamp, Ttl,
+    GuardRule, Guarded, Health, Instance, InstanceId, Place, Revision, ServiceName, ServiceSettings, State, Timestamp,
+    Ttl, WhenAllCritical,
 };
 
 /// Octets of the cause that an entry gives: what a probe says of its failure may be long.
 const REASON_OCTETS_MAX: usize = 240;
 
-/// Where an instance stood, or which settings a service had. In answers is exactly who is [`Self::Passing`].
+/// Where an instance stood, or which settings or guard a service had. In answers by itself is exactly who is
+/// [`Self::Passing`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Not registered; without settings.
@@ -29,7 +31,7 @@ pub enum Standing {
     Draining,
     /// Out of answers because somebody works on it, whatever its health.
     Maintenance,
-    /// Settings of a service, in words: `ttl 10s`.
+    /// Settings of a service, or its guard, in words: `ttl 10s`, `guarded, 3 held`.
     Set(Box<str>),
 }
 
@@ -48,9 +50,24 @@ impl Standing {
     /// Which settings hold.
     pub fn of_settings(settings: Option<&ServiceSettings>) -> Self {
         settings.map_or(Self::Absent, |settings| {
-            let text = settings.ttl.map(Ttl::duration).map_or("no ttl".to_owned(), |ttl| format!("ttl {ttl}"));
-            Self::Set(text.into())
+            let ttl = settings.ttl.map(Ttl::duration).map(|ttl| format!("ttl {ttl}"));
+            let guard = settings.guard.map(|guard| match guard.rule() {
+                None => "guard off".to_owned(),
+                Some(GuardRule { ratio, min, window, max }) => {
+                    format!("guard {} of at least {min} within {window} for {max}", ratio.fraction())
+                }
+            });
+            let all = settings.when_all_critical == WhenAllCritical::All;
+            let all = all.then(|| "when_all_critical all".to_owned());
+            let fallback = settings.fallback.as_ref().map(|fallback| format!("fallback {}", fallback.as_str()));
+            let said: Vec<String> = [ttl, guard, all, fallback].into_iter().flatten().collect();
+            Self::Set(if said.is_empty() { "defaults".into() } else { said.join(", ").into() })
         })
+    }
+
+    /// Whether the last good set of a service is kept.
+    pub fn of_guard(guarded: Option<&Guarded>) -> Self {
+        guarded.map_or(Self::Absent, |guarded| Self::Set(format!("guarded, {} held", guarded.held.len()).into()))
     }
 
     /// What a journal has kept; any other text stands for settings.
@@ -80,7 +97,7 @@ impl Standing {
     }
 }
 
-/// One change of one instance or of the settings of one service.
+/// One change of one instance, or of the settings or the guard of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The position in the history, and which of the changes there it was.
@@ -89,7 +106,7 @@ pub struct Event {
     pub time: Timestamp,
     /// The service.
     pub service: ServiceName,
-    /// The instance; none when it is about settings.
+    /// The instance; none when it is about the whole service.
     pub id: Option<InstanceId>,
     /// Before.
     pub from: Standing,
@@ -172,6 +189,8 @@ impl Trail {
             HashMap::default();
         let mut settings_so_far: HashMap<&ServiceName, Option<&ServiceSettings>, foldhash::fast::RandomState> =
             HashMap::default();
+        let mut guards_so_far: HashMap<&ServiceName, Option<&Guarded>, foldhash::fast::RandomState> =
+            HashMap::default();
         let mut seen = 0;
         for batch in &self.batches {
             for (position, change) in batch.changes.iter().enumerate() {
@@ -195,6 +214,13 @@ impl Trail {
                             self.before.service(service).and_then(|service| service.settings()).map(AsRef::as_ref)
                         });
                         configured(before, settings.as_deref(), service)
+                    }
+                    Change::Guarded { service, guarded } => {
+                        let before = guards_so_far.insert(service, guarded.as_deref());
+                        let before = before.unwrap_or_else(|| {
+                            self.before.service(service).and_then(|service| service.guarded()).map(AsRef::as_ref)
+                        });
+                        guard(before, guarded.as_ref(), service)
                     }
                     // Names are remembered for DNS; who was there has left before.
                     Change::Forgotten { .. } => continue,
@@ -287,17 +313,20 @@ fn gone(instance: &Arc<Instance>, cause: Cause, rest: &[Change]) -> Draft {
     }
 }
 
+fn of_service(service: &ServiceName, from: Standing, to: Standing, reason: String) -> Draft {
+    let service = service.clone();
+    Draft { service, id: None, from, to, reason, cause: None, place: None, moved_from: None }
+}
+
 fn configured(before: Option<&ServiceSettings>, after: Option<&ServiceSettings>, service: &ServiceName) -> Draft {
-    Draft {
-        service: service.clone(),
-        id: None,
-        from: Standing::of_settings(before),
-        to: Standing::of_settings(after),
-        reason: "configured".to_owned(),
-        cause: None,
-        place: None,
-        moved_from: None,
-    }
+    let (from, to) = (Standing::of_settings(before), Standing::of_settings(after));
+    of_service(service, from, to, "configured".to_owned())
+}
+
+fn guard(before: Option<&Guarded>, after: Option<&Arc<Guarded>>, service: &ServiceName) -> Draft {
+    let (from, to) = (Standing::of_guard(before), Standing::of_guard(after.map(AsRef::as_ref)));
+    let evidence = after.map_or_else(String::new, |guarded| format!(": {}", guarded.evidence));
+    of_service(service, from, to, format!("{}{evidence}", guard_word(after)))
 }
 
 /// The check whose opinion turned, and what it found.

@@ -10,8 +10,8 @@ use super::conflict;
 use super::limits::Limits;
 use super::state::Registry;
 use crate::model::{
-    CheckState, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName, ServiceSettings,
-    State, Timestamp,
+    CheckState, Guarded, Health, Instance, InstanceId, InstanceLease, Registration, Revision, ServiceName,
+    ServiceSettings, State, Timestamp,
 };
 
 /// What a command changes and what its caller hears. No changes means no new revision.
@@ -262,6 +262,15 @@ impl Registry {
         let change = || Change::Configured { service: service.clone(), settings: settings.cloned().map(Arc::new) };
         let changes = if before.map(AsRef::as_ref) == settings { Vec::new() } else { vec![change()] };
         Ok(Judgement { changes, outcome })
+    }
+
+    /// Judges that the last good set of a service is kept, or no longer.
+    pub fn judge_guard(&self, service: &ServiceName, guarded: Option<&Guarded>) -> Judgement {
+        let before = self.service(service).and_then(|service| service.guarded()).map(AsRef::as_ref);
+        let possible = guarded.is_none() || self.registered(service).is_some();
+        let change = || Change::Guarded { service: service.clone(), guarded: guarded.cloned().map(Arc::new) };
+        let changes = if before == guarded || !possible { Vec::new() } else { vec![change()] };
+        Judgement { changes, outcome: Outcome::Guarded }
     }
 
     /// Whether all instances of a service may come together with those of the service one label to the `right`, in place

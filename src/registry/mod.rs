@@ -19,7 +19,7 @@ mod past;
 mod state;
 
 pub use actor::Actor;
-pub use change::{Batch, Cause, Change};
+pub use change::{Batch, Cause, Change, guard_word};
 pub use command::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Renewal,
     Scope,

@@ -5,11 +5,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use super::change::{Batch, Cause, Change};
 use crate::model::{
-    Health, Instance, InstanceId, Place, Registration, Revision, ServiceName, ServiceSettings, Timestamp, Transport,
+    Guarded, Health, Instance, InstanceId, Place, Registration, Revision, ServiceName, ServiceSettings, Timestamp,
+    Transport,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -43,6 +44,7 @@ pub struct Service {
     /// Instances whose place another has taken, latest last; at most [`SUPERSEDED_MAX`].
     superseded: Vec<Superseded>,
     settings: Option<Arc<ServiceSettings>>,
+    guarded: Option<Arc<Guarded>>,
     /// The last change that touched it.
     revision: Revision,
 }
@@ -57,6 +59,7 @@ impl Service {
             lapsed: Vec::new(),
             superseded: Vec::new(),
             settings: None,
+            guarded: None,
             revision: Revision::default(),
         }
     }
@@ -79,6 +82,11 @@ impl Service {
     /// What holds for it as a whole, when that was set.
     pub fn settings(&self) -> Option<&Arc<ServiceSettings>> {
         self.settings.as_ref()
+    }
+
+    /// How its last good set is kept, when this node doubts itself.
+    pub fn guarded(&self) -> Option<&Arc<Guarded>> {
+        self.guarded.as_ref()
     }
 
     /// Whether its name exists: it has instances, or had some within the name memory.
@@ -244,6 +252,7 @@ pub struct Registry {
     instances: usize,
     answered: usize,
     configured: usize,
+    guarded: OrdSet<ServiceName>,
 }
 
 impl Registry {
@@ -268,8 +277,9 @@ impl Registry {
             registry.answered += answered;
             registry.configured += usize::from(settings.is_some());
             let name_kept = name.clone();
+            let guarded = None;
             let service =
-                Service { name: name_kept, instances, answered, left, lapsed, superseded, settings, revision };
+                Service { name: name_kept, instances, answered, left, lapsed, superseded, settings, guarded, revision };
             registry.services.insert(name, Arc::new(service));
         }
         registry
@@ -307,6 +317,12 @@ impl Registry {
     /// How many services have settings.
     pub fn configured(&self) -> usize {
         self.configured
+    }
+
+    /// The services whose last good set is kept.
+    pub fn guarded(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        let service = |name| self.services.get(name).expect("what is guarded has instances");
+        self.guarded.iter().map(service)
     }
 
     /// A service that has instances or settings, or whose name is remembered.
@@ -380,11 +396,18 @@ impl Registry {
                     Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
                     Change::Gone { instance, cause } => service.remove(instance.id.as_str(), *cause, batch.at),
                     Change::Configured { settings, .. } => service.settings = settings.clone(),
+                    Change::Guarded { guarded, .. } => service.guarded = guarded.clone(),
                     Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
                 }
             }
         }
         service.revision = batch.revision;
+        // Nobody is left who could be kept.
+        service.guarded.take_if(|_| service.instances.is_empty());
+        match service.guarded {
+            Some(_) => drop(self.guarded.insert(name.clone())),
+            None => drop(self.guarded.remove(name)),
+        }
         self.instances = self.instances + service.instances.len() - instances;
         self.answered = self.answered + service.answered - answered;
         self.configured = self.configured + usize::from(service.settings.is_some()) - configured;

@@ -80,7 +80,7 @@ impl<'a> Draft<'a> {
                     (self.registry.instance(&instance.service, instance.id.as_str()), Some(instance))
                 }
                 Change::Gone { instance, .. } => (Some(instance), None),
-                Change::Configured { .. } | Change::Forgotten { .. } => continue,
+                Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => continue,
             };
             let own = |instance: &Instance| instance.lease.filter(|lease| lease.own).map(|lease| lease.id);
             let left = before.and_then(|before| own(before));

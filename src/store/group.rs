@@ -21,15 +21,18 @@ pub(super) struct Dirty {
     instances: Set<InstanceName>,
     services: Set<ServiceName>,
     leases: Set<LeaseId>,
+    /// The revision, of which a change that is not kept otherwise is a part too: revisions only grow, across restarts.
+    revision: bool,
 }
 
 impl Dirty {
     pub(super) fn is_empty(&self) -> bool {
-        self.instances.is_empty() && self.services.is_empty() && self.leases.is_empty()
+        self.instances.is_empty() && self.services.is_empty() && self.leases.is_empty() && !self.revision
     }
 
     /// Adds what batches and lease edits touched since the books last showed `shown`.
     pub(super) fn gather(&mut self, batches: &[Arc<Batch>], ledger: &Ledger, shown: &Registry) {
+        self.revision |= !batches.is_empty();
         let mut services: Set<&ServiceName> = Set::default();
         for change in batches.iter().flat_map(|batch| &batch.changes) {
             if let Change::Put { instance, .. } | Change::Gone { instance, .. } = change {

@@ -26,6 +26,11 @@ impl Lapses {
         Self { told: VecDeque::new(), before: 0, until: now }
     }
 
+    /// No lease that has lapsed up to here is still to be told of.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
     /// Takes in what has lapsed up to now; whether anything has.
     pub(super) fn gather(&mut self, ledger: &Ledger, now: Instant) -> bool {
         let told = self.told.len();

@@ -80,6 +80,8 @@ impl Members {
 struct Held {
     ttl: Duration,
     members: Members,
+    /// Whether its end was put off since it was last renewed.
+    is_put_off: bool,
 }
 
 /// The place behind all deadlines at a moment. No id is smaller than the first.
@@ -136,7 +138,7 @@ impl Leases {
 
     /// Grants a lease that does not exist.
     pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
-        self.held.insert(id, Held { ttl, members: Members::None });
+        self.held.insert(id, Held { ttl, members: Members::None, is_put_off: false });
         self.deadlines.set(id, now.instant + ttl.std());
         self.undo.push(Undo::Forget(id));
     }
@@ -146,6 +148,19 @@ impl Leases {
         let ttl = self.get(id, now)?.ttl;
         self.deadlines.set(id, now.instant + ttl.std());
         self.get(id, now)
+    }
+
+    /// Puts off the end of a lease that nobody has renewed.
+    pub(super) fn put_off(&mut self, id: LeaseId, until: Instant) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.is_put_off = true;
+            self.deadlines.set(id, until);
+        }
+    }
+
+    /// Whether the end of a lease was put off; asked once after it was renewed.
+    pub(super) fn take_put_off(&mut self, id: LeaseId) -> bool {
+        self.held.get_mut(&id).is_some_and(|held| std::mem::take(&mut held.is_put_off))
     }
 
     /// A lease that is alive.
@@ -225,7 +240,7 @@ impl Leases {
         let after = match change {
             Change::Put { instance, .. } => Some(&**instance),
             Change::Gone { .. } => None,
-            Change::Configured { .. } | Change::Forgotten { .. } => return,
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => return,
         };
         let lease_of = |instance: Option<&Instance>| instance.and_then(|instance| instance.lease);
         let (left, joined) = (lease_of(before), lease_of(after));

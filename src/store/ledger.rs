@@ -10,12 +10,14 @@ use std::time::Duration as StdDuration;
 
 use tokio::time::Instant;
 
+use super::census::census;
 use super::clock::Moment;
 use super::deadlines::Deadlines;
 use super::draft::Draft;
 use super::leases::{LeaseEdit, Leases};
 use super::waits::Waits;
 use super::{Committed, Lapsed, Settings};
+use crate::guard::{self, Silent};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
     Actor, Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
@@ -23,6 +25,10 @@ use crate::registry::{
 
 /// Lapsed leases whose instances leave in one batch. More wait for the next, which follows at once.
 const LAPSED_PER_BATCH: usize = 512;
+
+/// By how much the end of a lease is put off at a time: an eighth of its length, within these.
+const PUT_OFF: StdDuration = StdDuration::from_secs(1);
+const PUT_OFF_MAX: StdDuration = StdDuration::from_secs(5);
 
 /// Who asks, and when.
 #[derive(Debug, Clone, Copy)]
@@ -171,8 +177,46 @@ impl Ledger {
         self.leases.next_after(after)
     }
 
+    /// Renews a lease that is alive.
     pub(super) fn renew(&mut self, id: LeaseId, now: Moment) -> Option<Lease> {
-        self.leases.renew(id, now)
+        let renewed = self.leases.renew(id, now)?;
+        if self.leases.take_put_off(id) {
+            let guard = &self.settings.guard;
+            self.leases.members(id).for_each(|(service, id)| guard.settled(service, id));
+        }
+        Some(renewed)
+    }
+
+    /// Remembers names on which another service stands in for another term: an outage that lasts is when it is needed.
+    fn keep_names(&mut self, now: Moment) {
+        for key in self.memory.passed(now.instant, LAPSED_PER_BATCH) {
+            let settings = self.registry.service(&key.0).and_then(|service| service.settings());
+            if settings.is_some_and(|settings| settings.fallback.is_some()) {
+                // At least a moment, so that a memory of nothing is no endless task.
+                self.memory.set(key, now.instant + self.settings.name_memory.max(PUT_OFF));
+            }
+        }
+    }
+
+    /// Puts off the end of leases that lapsed after a moment and whose instances the guard keeps; they can be renewed
+    /// meanwhile. Whoever takes in what has lapsed asks first.
+    pub(super) fn hold_back(&mut self, after: Instant, now: Moment, guard_now: guard::Moment) {
+        self.keep_names(now);
+        let guard = &self.settings.guard;
+        self.waits.doubt(guard.doubts(guard_now.instant), now.instant);
+        let lapsed: Vec<LeaseId> = self.leases.lapsed_after(after, now.instant).collect();
+        for lease in lapsed {
+            let ttl = self.leases.ttl(lease).unwrap_or(Duration::ZERO).std();
+            // Each is asked for, because each counts towards those of its service.
+            let stay = self.leases.members(lease).filter(|(service, id)| {
+                let answers = self.registry.instance(service, id.as_str()).is_some_and(|i| i.answered());
+                let census = || census(&self.registry, service);
+                answers && guard.ask(&Silent { service, id, confirm: ttl }, guard_now, census).stays()
+            });
+            if stay.count() > 0 {
+                self.leases.put_off(lease, now.instant + (ttl / 8).clamp(PUT_OFF, PUT_OFF_MAX));
+            }
+        }
     }
 
     fn fresh_lease(draft: &Draft<'_>) -> LeaseId {
@@ -227,6 +271,7 @@ impl Ledger {
             Command::Configure { service, settings } => {
                 registry.judge_configure(service, settings.as_ref(), limits).map(decided)
             }
+            Command::Guard { service, guarded } => Ok(decided(registry.judge_guard(service, guarded.as_ref()))),
             Command::Observe(observation) => Ok(decided(registry.judge_observe(observation))),
             Command::Batch(commands) => self.decide_batch(&mut draft.clone(), commands, by),
             Command::Renew(renewal) => {
@@ -343,7 +388,7 @@ impl Ledger {
         for edit in &decision.leases {
             match edit {
                 LeaseEdit::Grant(id, ttl) => self.leases.grant(*id, *ttl, now),
-                LeaseEdit::Renew(id) => drop(self.leases.renew(*id, now)),
+                LeaseEdit::Renew(id) => drop(self.renew(*id, now)),
                 LeaseEdit::End(_) => {}
             }
         }
@@ -354,7 +399,7 @@ impl Ledger {
                 let (instance, after) = match change {
                     Change::Put { instance, .. } => (instance, Some(instance)),
                     Change::Gone { instance, .. } => (instance, None),
-                    Change::Configured { .. } | Change::Forgotten { .. } => continue,
+                    Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => continue,
                 };
                 let before = so_far.insert((&instance.service, &instance.id), after);
                 let before = before

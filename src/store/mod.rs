@@ -9,6 +9,7 @@
 //! cannot bring up to date gets a snapshot to start over from.
 
 mod books;
+mod census;
 mod clock;
 mod deadlines;
 mod draft;
@@ -34,8 +35,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::guard::Guard;
 use crate::model::{InstanceId, Lease, LeaseId, Revision, ServiceName, StoreId};
 use crate::registry::{Actor, Batch, Command, Limits, Outcome, Refusal, Registry};
+pub use census::census;
 pub use embedded::{Embedded, OpenError};
 pub use history::{EventPage, EventQuery, Keep, ReadError};
 pub use memory::Memory;
@@ -51,6 +54,8 @@ pub struct Settings {
     pub name_memory: Duration,
     /// How much of what has happened is kept.
     pub history: Keep,
+    /// Whether leases that were not renewed are believed to have ended.
+    pub guard: Guard,
 }
 
 /// A command that was carried out.

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, InstanceId,
-    InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders, Revision, ServiceName, ServiceSettings,
-    State, Timestamp, Transport, Ttl,
+    Addresses, CheckKind, CheckSpec, CheckState, Duration, GuardChoice, GuardRule, Health, HttpCheck, HttpMethod,
+    Instance, InstanceId, InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders, Revision,
+    ServiceName, ServiceSettings, Share, State, Timestamp, Transport, Ttl, WhenAllCritical,
 };
 use crate::registry::{Remains, Superseded};
 
@@ -411,6 +411,49 @@ impl SupersededV1 {
 struct SettingsV1 {
     #[serde(default, skip_serializing_if = "is_default")]
     ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    guard: Option<GuardV1>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    all_when_critical: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fallback: Option<ServiceName>,
+}
+
+/// Whether a service is guarded, and by which rule.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GuardV1 {
+    Off,
+    On { ratio: f64, min: u16, window: Duration, max: Duration },
+}
+
+impl SettingsV1 {
+    fn new(settings: &ServiceSettings) -> Self {
+        let ServiceSettings { ttl, guard, when_all_critical, fallback } = settings;
+        let guard = guard.map(|choice| match choice {
+            GuardChoice::Off => GuardV1::Off,
+            GuardChoice::On(GuardRule { ratio, min, window, max }) => {
+                GuardV1::On { ratio: ratio.fraction(), min, window, max }
+            }
+        });
+        let all_when_critical = *when_all_critical == WhenAllCritical::All;
+        Self { ttl: ttl.map(Ttl::duration), guard, all_when_critical, fallback: fallback.clone() }
+    }
+
+    fn read(self) -> Result<ServiceSettings, RecordError> {
+        let Self { ttl, guard, all_when_critical, fallback } = self;
+        let guard = match guard {
+            None => None,
+            Some(GuardV1::Off) => Some(GuardChoice::Off),
+            Some(GuardV1::On { ratio, min, window, max }) => {
+                let ratio = Share::new(ratio).map_err(malformed)?;
+                Some(GuardChoice::On(GuardRule { ratio, min, window, max }))
+            }
+        };
+        let when_all_critical = if all_when_critical { WhenAllCritical::All } else { WhenAllCritical::None };
+        let ttl = ttl.map(Ttl::new).transpose().map_err(malformed)?;
+        Ok(ServiceSettings { ttl, guard, when_all_critical, fallback })
+    }
 }
 
 /// The record of a service.
@@ -421,7 +464,7 @@ pub(super) fn write_service(remains: &Remains, foreign: Option<&Foreign>) -> Vec
         left_udp: left(Transport::Udp),
         lapsed: remains.lapsed.clone(),
         superseded: remains.superseded.iter().map(SupersededV1::new).collect(),
-        settings: remains.settings.as_ref().map(|settings| SettingsV1 { ttl: settings.ttl.map(Ttl::duration) }),
+        settings: remains.settings.as_deref().map(SettingsV1::new),
         foreign: foreign.cloned().unwrap_or_default(),
     })
 }
@@ -429,10 +472,7 @@ pub(super) fn write_service(remains: &Remains, foreign: Option<&Foreign>) -> Vec
 /// What a record says of a service, and what of it this version does not know.
 pub(super) fn read_service(octets: &[u8]) -> Result<(Remains, Foreign), RecordError> {
     let form: ServiceV1 = decode(octets)?;
-    let settings = form.settings.map(|settings| -> Result<_, RecordError> {
-        let ttl = settings.ttl.map(Ttl::new).transpose().map_err(malformed)?;
-        Ok(Arc::new(ServiceSettings { ttl }))
-    });
+    let settings = form.settings.map(|settings| settings.read().map(Arc::new));
     let left = [form.left_tcp, form.left_udp].map(|left| left.map(Timestamp::from_millis));
     let superseded = form.superseded.into_iter().map(SupersededV1::read).collect::<Result<_, _>>()?;
     Ok((Remains { left, lapsed: form.lapsed, superseded, settings: settings.transpose()? }, form.foreign))

@@ -34,6 +34,10 @@ pub(super) struct Waits {
     clocks: HashMap<Key, Clock, foldhash::fast::RandomState>,
     evictions: Deadlines<Key>,
     lifts: Deadlines<Key>,
+    /// For how long this node doubted itself in all, before now. The clocks of critical instances did not run then.
+    doubted: Duration,
+    /// Since when it does.
+    doubting: Option<Instant>,
     /// What instances waited for before what has happened since the last [`Self::keep`].
     before: Vec<(Key, Waiting)>,
 }
@@ -48,7 +52,28 @@ struct Waiting {
 
 impl Waits {
     pub(super) fn new() -> Self {
-        Self { clocks: HashMap::default(), evictions: Deadlines::new(), lifts: Deadlines::new(), before: Vec::new() }
+        Self {
+            clocks: HashMap::default(),
+            evictions: Deadlines::new(),
+            lifts: Deadlines::new(),
+            doubted: Duration::ZERO,
+            doubting: None,
+            before: Vec::new(),
+        }
+    }
+
+    /// Takes whether this node doubts itself: meanwhile nobody's patience runs out.
+    pub(super) fn doubt(&mut self, doubts: bool, now: Instant) {
+        if doubts {
+            self.doubting.get_or_insert(now);
+        } else if let Some(since) = self.doubting.take() {
+            self.doubted += now - since;
+        }
+    }
+
+    /// The time that patience lives by: it stands still while this node doubts itself.
+    fn patient(&self, now: Instant) -> Instant {
+        self.doubting.map_or(now, |since| since.min(now)) - self.doubted
     }
 
     /// Notes a restored instance: its clock begins anew, its state ends when it was said to.
@@ -91,7 +116,7 @@ impl Waits {
         let (instance, after) = match change {
             Change::Put { instance, .. } => (instance, Some(&**instance)),
             Change::Gone { instance, .. } => (instance, None),
-            Change::Configured { .. } | Change::Forgotten { .. } => return,
+            Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => return,
         };
         let until = |instance: Option<&Instance>| instance.and_then(|instance| instance.state_until);
         let patience = after.and_then(|after| after.registration.evict_after);
@@ -109,7 +134,10 @@ impl Waits {
             Some(end) => self.lifts.set(key(), now.instant + now.wall.until(end)),
         }
         match (patience, after) {
-            (Some(patience), Some(after)) => self.wind(key(), patience.std(), after.state == State::Up, now.instant),
+            (Some(patience), Some(after)) => {
+                let now = self.patient(now.instant);
+                self.wind(key(), patience.std(), after.state == State::Up, now);
+            }
             _ if had_patience => {
                 self.clocks.remove(&key());
                 self.evictions.clear(&key());
@@ -144,12 +172,13 @@ impl Waits {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.evictions.next().into_iter().chain(self.lifts.next()).min()
+        let eviction = self.evictions.next().filter(|_| self.doubting.is_none()).map(|due| due + self.doubted);
+        eviction.into_iter().chain(self.lifts.next()).min()
     }
 
     /// Up to `max` instances whose patience is over.
     pub(super) fn to_evict(&self, now: Instant, max: usize) -> Vec<Key> {
-        self.evictions.passed(now, max)
+        self.evictions.passed(self.patient(now), max)
     }
 
     /// Up to `max` instances whose state is over.
@@ -186,5 +215,25 @@ mod tests {
 
         assert_eq!(shown(&waits), before);
         assert_eq!(waits.next_deadline(), Some(at(30)));
+    }
+
+    #[test]
+    fn patience_does_not_run_out_while_the_node_doubts_itself() {
+        let (mut waits, start) = (Waits::new(), Instant::now());
+        let key: Key = ("web".parse().unwrap(), "i1".parse().unwrap());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        waits.wind(key.clone(), Duration::from_secs(30), true, waits.patient(at(0)));
+        waits.doubt(true, at(10));
+        assert_eq!(waits.next_deadline(), None, "nobody knows when");
+        assert!(waits.to_evict(at(100), 9).is_empty());
+        waits.doubt(true, at(60));
+        waits.doubt(false, at(110));
+        assert_eq!(waits.next_deadline(), Some(at(130)));
+        assert!(waits.to_evict(at(129), 9).is_empty());
+        assert_eq!(waits.to_evict(at(130), 9), std::slice::from_ref(&key));
+        let other: Key = ("web".parse().unwrap(), "i2".parse().unwrap());
+        waits.wind(other.clone(), Duration::from_secs(30), true, waits.patient(at(120)));
+        assert_eq!(waits.to_evict(at(149), 9), std::slice::from_ref(&key));
+        assert_eq!(waits.to_evict(at(150), 9), [key, other]);
     }
 }

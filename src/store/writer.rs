@@ -20,6 +20,7 @@ use super::log::Log;
 use super::snapshot::{Replaced, Restorable, Snapshot, counts};
 use super::unknown::Unknown;
 use super::{CommitError, Committed};
+use crate::guard;
 use crate::model::Revision;
 use crate::registry::{Actor, Batch, Command, Trail};
 
@@ -182,6 +183,7 @@ impl<J: Journal> Writer<J> {
         let mut books = self.books.lock();
         let now = books.clock.now();
         let Books { ledger, lapses, .. } = &mut *books;
+        ledger.hold_back(lapses.until(), now, guard::Moment::now());
         if lapses.gather(ledger, now.instant) {
             // The same revision: there is no record yet.
             self.head.send_modify(|_| ());
@@ -215,7 +217,8 @@ impl<J: Journal> Writer<J> {
     fn decide(&mut self, commands: Vec<Asked>) -> Decided {
         let mut books = self.books.lock();
         let now = books.clock.now();
-        let Books { ledger, shown, .. } = &mut *books;
+        let Books { ledger, shown, lapses, .. } = &mut *books;
+        ledger.hold_back(lapses.until(), now, guard::Moment::now());
         let mut batches = Vec::new();
         for _ in 0..DUE_BATCHES_MAX {
             let Some(decision) = ledger.decide_due(now) else { break };

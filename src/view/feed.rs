@@ -32,7 +32,8 @@ impl Default for Bounds {
     }
 }
 
-/// Which changes somebody wants to hear of. Changes of instances count; settings and remembered names do not.
+/// Which changes somebody wants to hear of. Changes of instances count, and whether a service is guarded; settings and
+/// remembered names do not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Interest {
     /// All.
@@ -46,7 +47,7 @@ pub enum Interest {
 impl Interest {
     /// Whether a change is of interest.
     pub fn includes(&self, change: &Change) -> bool {
-        is_of_instance(change)
+        is_for_watchers(change)
             && match self {
                 Self::All => true,
                 Self::Under(group) => change.service().is_under(group),
@@ -55,8 +56,8 @@ impl Interest {
     }
 }
 
-fn is_of_instance(change: &Change) -> bool {
-    matches!(change, Change::Put { .. } | Change::Gone { .. })
+fn is_for_watchers(change: &Change) -> bool {
+    matches!(change, Change::Put { .. } | Change::Gone { .. } | Change::Guarded { .. })
 }
 
 /// A batch that readers see.
@@ -120,9 +121,9 @@ fn topics_of(service: &ServiceName) -> impl Iterator<Item = Interest> {
 
 /// The services that a batch touches, each of them at least once.
 fn services_of(batch: &Batch) -> impl Iterator<Item = &ServiceName> {
-    let of_instances = batch.changes.iter().filter(|change| is_of_instance(change)).map(Change::service);
+    let of_interest = batch.changes.iter().filter(|change| is_for_watchers(change)).map(Change::service);
     let mut last = None;
-    of_instances.filter(move |&service| last.replace(service) != Some(service))
+    of_interest.filter(move |&service| last.replace(service) != Some(service))
 }
 
 impl Books {

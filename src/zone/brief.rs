@@ -9,7 +9,7 @@ use super::Zone;
 use super::kind::{Kind, Pick, kinds_of};
 use super::name::WireName;
 use super::owner::{Owner, transport_of};
-use super::question::{Answer, Detail, ExtendedError, Question, TEXT_OCTETS_MAX};
+use super::question::{Answer, Detail, ExtendedError, Question, TEXT_OCTETS_MAX, cut, time_of_day};
 use super::said::{Decision, Said};
 use super::service::ServiceAnswers;
 use super::statics::Found;
@@ -20,31 +20,11 @@ const OTHER: u16 = 0;
 const NOT_READY: u16 = 14;
 const NOT_AUTHORITATIVE: u16 = 20;
 
-/// A text cut to what an extended error may hold.
-fn cut(mut text: String) -> String {
-    if text.len() > TEXT_OCTETS_MAX {
-        let mut end = TEXT_OCTETS_MAX - 3;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push_str("...");
-    }
-    text
-}
-
-/// The time of day of a timestamp, with the zone.
-fn time_of_day(timestamp: Timestamp) -> String {
-    let text = timestamp.to_string();
-    let time = text.split_once('T').map_or("", |(_, time)| time);
-    format!("{}Z", time.split('.').next().unwrap_or_default())
-}
-
 /// Counts that anybody may know: `web: 3 registered, 0 passing`.
 fn counts(service: &ServiceAnswers, pick: &Pick) -> String {
     let among = match pick {
         Pick::All | Pick::One => {
-            let (registered, passing) = (service.registered().len(), service.answered().len());
+            let (registered, passing) = (service.registered().len(), service.service().answered());
             return format!("{}: {registered} registered, {passing} passing", service.name());
         }
         Pick::Transport(transport) => format!("over {}", transport.as_str()),
@@ -52,7 +32,7 @@ fn counts(service: &ServiceAnswers, pick: &Pick) -> String {
         Pick::Tag(tag) => format!("with tag {tag}"),
     };
     let registered = service.registered().iter().filter(|instance| pick.takes(instance)).count();
-    let passing = service.answered().filter(|instance| pick.takes(instance)).count();
+    let passing = service.registered().iter().filter(|i| i.answered() && pick.takes(i)).count();
     format!("{}: {registered} registered {among}, {passing} passing", service.name())
 }
 
@@ -132,7 +112,7 @@ impl Zone {
             (Said::Refused, _) => (NOT_AUTHORITATIVE, format!("only {} is served here", self.origin())),
             (Said::Absent, _) => (OTHER, self.absence(&WireName::lower(decision.name(question.name)))),
             (Said::Waiting, Owner::Selection(service, pick)) => {
-                let mut text = counts(service, pick);
+                let mut text = counts(service, pick) + &self.no_stand_in(service);
                 if question.detail == Detail::Instances {
                     add_details(&mut text, service.registered().iter().filter(|instance| pick.takes(instance)));
                 }
@@ -140,7 +120,15 @@ impl Zone {
             }
             (Said::NoData, owner) => (OTHER, self.no_data(owner, question.record_type)),
             (Said::OfInstances(_), Owner::Selection(service, _)) if answer.truncated => {
-                (OTHER, format!("{}: {} of {wanted} fit", service.name(), answer.answers.len()))
+                let from = decision.stand_in.as_ref().unwrap_or(service);
+                (OTHER, format!("{}: {} of {wanted} fit", from.name(), answer.answers.len()))
+            }
+            (Said::OfInstances(_), Owner::Selection(service, _)) => {
+                let notice = match &decision.stand_in {
+                    Some(_) => service.fallback().map(|fallback| &fallback.notice),
+                    None => service.notice(),
+                };
+                return notice.map(|notice| notice.error(question.detail));
             }
             (Said::ServiceTypes, _) if answer.truncated => {
                 (OTHER, format!("{} service types fit, and there are more", answer.answers.len()))
@@ -148,6 +136,17 @@ impl Zone {
             _ => return None,
         };
         Some(ExtendedError { code, text: cut(text) })
+    }
+
+    /// Why no other service stands in for one that has a fallback.
+    fn no_stand_in(&self, service: &ServiceAnswers) -> String {
+        let Some(fallback) = service.fallback().filter(|_| service.answered().len() == 0) else { return String::new() };
+        let why = match self.service_at(&fallback.key) {
+            None => "is not registered",
+            Some(other) if other.answered().len() == 0 => "has nobody either",
+            Some(_) => "has nothing for this name",
+        };
+        format!("; its fallback {} {why}", fallback.name)
     }
 
     /// Why a name that exists has no record of a type.

@@ -3,14 +3,17 @@
 //! A [`Decision`] knows what the name means and what is said of it, but holds no records yet: the records (`fill`), the
 //! extended error and the explanation (`explain`) are all made from it, so that they cannot disagree.
 
+use std::sync::Arc;
+
 use hickory_proto::rr::{Name, RecordType};
 
 use super::Zone;
-use super::kind::{Kind, kinds_of};
+use super::kind::{Kind, Pick, kinds_of};
 use super::name::WireName;
 use super::owner::Owner;
 use super::reverse::Reversed;
 use super::said::{Decision, Said};
+use super::service::ServiceAnswers;
 use super::statics::decide::say_static;
 
 impl Zone {
@@ -29,7 +32,34 @@ impl Zone {
             _ if !self.is_loaded() => Said::NotLoaded,
             _ => self.say(&owner, record_type),
         };
-        Decision { owner, said, aliases: Vec::new() }
+        if let (Said::Waiting, Owner::Selection(service, pick)) = (&said, &owner)
+            && let Some((other, said)) = self.stand_in(service, pick, record_type)
+        {
+            return Decision { owner, said, stand_in: Some(other), aliases: Vec::new() };
+        }
+        Decision { owner, said, stand_in: None, aliases: Vec::new() }
+    }
+
+    /// What the fallback of a service has for a name of it, when the service has nobody to answer with. One step: the
+    /// fallback of a fallback is not asked, so there are no circles.
+    fn stand_in(
+        &self,
+        service: &ServiceAnswers,
+        pick: &Pick,
+        record_type: RecordType,
+    ) -> Option<(Arc<ServiceAnswers>, Said)> {
+        let fallback = service.fallback().filter(|_| service.answered().len() == 0)?;
+        // Tags and named ports select by what this service's own registrations say.
+        if !matches!(pick, Pick::All | Pick::Transport(_) | Pick::One) {
+            return None;
+        }
+        let other = self.service_at(&fallback.key)?;
+        // Names of DNS-SD instances would be those of this service.
+        let has = |kind| kind != Kind::Ptr && has(&other, pick, kind);
+        match say_kind(kinds_of(pick), record_type, has) {
+            said @ Said::OfInstances(_) => Some((other, said)),
+            _ => None,
+        }
     }
 
     fn say(&self, owner: &Owner, record_type: RecordType) -> Said {
@@ -70,10 +100,7 @@ impl Zone {
                 if !service.answered().any(|instance| pick.takes(instance)) {
                     return Said::Waiting;
                 }
-                say_kind(kinds_of(pick), record_type, |kind| match service.totals(pick, kind) {
-                    Some(totals) => totals.count > 0,
-                    None => service.selected(pick, kind).any(|i| kind.is_of(i)),
-                })
+                say_kind(kinds_of(pick), record_type, |kind| has(service, pick, kind))
             }
             Owner::Instance(service, id) => {
                 let kinds = [Kind::A, Kind::Aaaa, Kind::Srv, Kind::Txt];
@@ -82,6 +109,14 @@ impl Zone {
             // A TXT record is always there, empty if need be (RFC 6763 §6.1).
             Owner::Browsed(..) => say_kind(&[Kind::Srv, Kind::Txt], record_type, |_| true),
         }
+    }
+}
+
+/// Whether a name that selects instances of a service has records of a kind.
+fn has(service: &ServiceAnswers, pick: &Pick, kind: Kind) -> bool {
+    match service.totals(pick, kind) {
+        Some(totals) => totals.count > 0,
+        None => service.selected(pick, kind).any(|i| kind.is_of(i)),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Judged {
     pub kept: bool,
     /// Why, in a sentence.
     pub because: String,
+    /// Whether it stands in for those of another service.
+    pub stands_in: bool,
 }
 
 /// A decision at length.
@@ -54,11 +56,21 @@ impl Zone {
         // Instances are judged by the name that they are answered under.
         let reached = &Question { name: decision.name(question.name), ..*question };
         let instances = match &decision.owner {
-            Owner::Selection(service, pick) => self.judge(service, pick, reached, &decision.said, &answer),
+            Owner::Selection(service, pick) => {
+                let mut judged = self.judge(service, pick, reached, &decision.said, &answer);
+                if let Some(other) = &decision.stand_in {
+                    let others = self.judge(other, pick, reached, &decision.said, &answer);
+                    judged.extend(others.into_iter().map(|judged| Judged { stands_in: true, ..judged }));
+                }
+                judged
+            }
             Owner::Instance(service, id) | Owner::Browsed(service, id) => judge_one(service, id, &decision, reached),
             _ => Vec::new(),
         };
-        let meaning = meaning_of_aliases(&decision.aliases) + &meaning(&decision, decision.name(question.name));
+        let mut meaning = meaning_of_aliases(&decision.aliases) + &meaning(&decision, decision.name(question.name));
+        if let Some(other) = &decision.stand_in {
+            meaning += &format!("; it has nobody to answer with, so its fallback {} stands in", other.name());
+        }
         Explanation { meaning, answer, instances }
     }
 
@@ -80,9 +92,12 @@ impl Zone {
             .map(|instance| instance.registration.priority);
         let maker = Maker::new(self, question, service, pick.clone());
         let given: HashSet<&RData> = answer.answers.iter().map(|record| &record.data).collect();
+        let held = service.service().guarded().map_or(&[][..], |guarded| &guarded.held);
+        let evidence = service.service().guarded().map_or("", |guarded| &guarded.evidence);
         let judge = |instance: &Arc<Instance>| {
             let registration = &instance.registration;
-            let refused = if let Some(why) = withheld(instance) {
+            let why = withheld(instance);
+            let refused = if let Some(why) = why.clone().filter(|_| !service.answers(instance)) {
                 Some(why)
             } else if !pick.takes(instance) {
                 Some(match pick {
@@ -104,7 +119,15 @@ impl Zone {
                 }
             };
             let kept = refused.is_none();
-            Judged { instance: instance.clone(), kept, because: refused.unwrap_or_else(|| "answered".to_owned()) }
+            let answered = || match why {
+                Some(why) => {
+                    format!("answered, as all are that are critical: {}", why.trim_start_matches("withheld: "))
+                }
+                None if held.contains(&instance.id) => format!("answered, though silent, and kept: {evidence}"),
+                None => "answered".to_owned(),
+            };
+            let because = refused.unwrap_or_else(answered);
+            Judged { instance: instance.clone(), kept, because, stands_in: false }
         };
         service.registered().iter().map(judge).collect()
     }
@@ -124,7 +147,7 @@ fn judge_one(service: &ServiceAnswers, id: &str, decision: &Decision, question: 
         } else {
             "the name is its own, which is served whatever its health".to_owned()
         };
-        Judged { instance: instance.clone(), kept, because }
+        Judged { instance: instance.clone(), kept, because, stands_in: false }
     };
     service.registered().iter().map(judge).collect()
 }

@@ -123,7 +123,11 @@ impl Filling<'_> {
             }
             (Said::OfZone(record_type), owner) => self.fill_zone(owner, *record_type),
             (Said::ServiceTypes, Owner::ServiceTypes(group)) => self.fill_types(group),
-            (Said::OfInstances(kind), Owner::Selection(service, pick)) => self.fill_selection(service, pick, *kind),
+            (Said::OfInstances(kind), Owner::Selection(service, pick)) => match &decision.stand_in {
+                // Believed for no longer than the service's own would be: it may be back in a moment.
+                Some(other) => self.fill_selection(other, pick, *kind, service.ttl(self.zone.settings.ttl)),
+                None => self.fill_selection(service, pick, *kind, Ttl::MAX),
+            },
             (Said::OfInstances(kind), Owner::Instance(service, id) | Owner::Browsed(service, id)) => {
                 if let Some(instance) = service.instance(id) {
                     self.fill_instance(service, instance, *kind);
@@ -221,7 +225,7 @@ impl Filling<'_> {
         }
     }
 
-    fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind) {
+    fn fill_selection(&mut self, service: &Arc<ServiceAnswers>, pick: &Pick, kind: Kind, ttl_max: Ttl) {
         let of_kind = || service.selected(pick, kind).filter(move |instance| kind.is_of(instance));
         let question_octets = self.owner_octets;
         let maker = Maker { question_octets, ..Maker::new(self.zone, self.question, service, pick.clone()) };
@@ -230,13 +234,13 @@ impl Filling<'_> {
             let one = service.groups().find_map(|(members, order)| {
                 order.walk(start).map(|n| service.at(members.start + n)).find(|i| kind.is_of(i))
             });
-            let ttl = service.smallest_ttl(one.into_iter(), self.zone.settings.ttl);
+            let ttl = service.smallest_ttl(one.into_iter(), self.zone.settings.ttl).min(ttl_max.secs());
             self.push_all(&maker, one.into_iter(), kind, ttl);
             return;
         }
         let (count, data, ttl) = match service.totals(pick, kind) {
             Some(totals) => {
-                let ttl = totals.ttl(self.zone.settings.ttl).secs();
+                let ttl = service.lifetime(totals.ttl(self.zone.settings.ttl)).secs();
                 (totals.count, maker.octets_of_all(kind, totals), ttl)
             }
             None => {
@@ -247,6 +251,7 @@ impl Filling<'_> {
                 (count, data, service.smallest_ttl(of_kind(), self.zone.settings.ttl))
             }
         };
+        let ttl = ttl.min(ttl_max.secs());
         let needed = (self.owner_octets + RECORD_OCTETS) * count + data;
         self.wanted = count;
         let fits = needed <= self.room;

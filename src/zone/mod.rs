@@ -30,6 +30,7 @@ mod explain;
 mod fill;
 mod kind;
 mod near;
+mod notice;
 mod owner;
 mod question;
 mod said;

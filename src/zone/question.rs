@@ -7,9 +7,30 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use ipnet::IpNet;
 
 use super::name::wire_octets;
+use crate::model::Timestamp;
 
 /// Octets of an extended error's text.
 pub(super) const TEXT_OCTETS_MAX: usize = 200;
+
+/// A text cut to what an extended error may hold.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > TEXT_OCTETS_MAX {
+        let mut end = TEXT_OCTETS_MAX - 3;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+/// The time of day of a timestamp, with the zone.
+pub(super) fn time_of_day(timestamp: Timestamp) -> String {
+    let text = timestamp.to_string();
+    let time = text.split_once('T').map_or("", |(_, time)| time);
+    format!("{}Z", time.split('.').next().unwrap_or_default())
+}
 
 /// How much a reply may tell its client about why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,12 @@
 //! What is said to a question, before there are records.
 
+use std::sync::Arc;
+
 use hickory_proto::rr::RecordType;
 
 use super::kind::Kind;
 use super::owner::Owner;
+use super::service::ServiceAnswers;
 use super::statics::Alias;
 
 /// What is said.
@@ -42,6 +45,8 @@ pub(super) enum Said {
 pub struct Decision {
     pub(super) owner: Owner,
     pub(super) said: Said,
+    /// The service whose instances are answered in place of the owner's, which has none.
+    pub(super) stand_in: Option<Arc<ServiceAnswers>>,
     /// How the question's name led to the owner; often not at all.
     pub(super) aliases: Vec<Alias>,
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::kind::{Kind, Pick};
 use super::linger::{Lingering, Until};
+use super::name::wire_key;
+use super::notice::{Notice, is_open};
 use super::order::Order;
-use crate::model::{Instance, InstanceId, ServiceName, Transport, Ttl};
+use crate::model::{Instance, InstanceId, ServiceName, Transport, Ttl, WhenAllCritical};
 use crate::registry::Service;
 
 /// Answered instances that share a priority value, and the order in which they are given.
@@ -64,13 +66,34 @@ pub(super) struct ServiceAnswers {
     transport: Option<Transport>,
     /// What caches hold for longer.
     lingering: Lingering,
+    /// Whether those answered are critical, for want of any that is well.
+    is_failing_open: bool,
+    /// What is said with its answers, when they are not the ordinary ones.
+    notice: Option<Notice>,
+    fallback: Option<Fallback>,
+}
+
+/// The service that stands in for one that has nobody to answer with.
+#[derive(Debug)]
+pub(super) struct Fallback {
+    pub(super) name: ServiceName,
+    /// Where it stands in the index.
+    pub(super) key: Box<[u8]>,
+    pub(super) notice: Notice,
 }
 
 impl ServiceAnswers {
     pub(super) fn new(service: Arc<Service>) -> Self {
         let instances = service.instances();
-        let mut answered: Vec<u32> =
-            (0..instances.len()).filter(|i| instances[*i].answered()).map(|i| i as u32).collect();
+        let positions_of = |wanted: fn(&Instance) -> bool| -> Vec<u32> {
+            (0..instances.len()).filter(|i| wanted(&instances[*i])).map(|i| i as u32).collect()
+        };
+        let mut answered = positions_of(Instance::answered);
+        let opens = service.settings().is_some_and(|s| s.when_all_critical == WhenAllCritical::All);
+        if answered.is_empty() && opens {
+            answered = positions_of(is_open);
+        }
+        let is_failing_open = service.answered() == 0 && !answered.is_empty();
         let of = |i: u32| &instances[i as usize].registration;
         answered.sort_by_key(|i| of(*i).priority);
         let mut groups = Vec::new();
@@ -102,8 +125,28 @@ impl ServiceAnswers {
         let mut transports = answered.iter().map(|i| of(*i).protocol);
         let first = transports.next();
         let transport = first.filter(|first| transports.all(|other| other == *first));
-        let lingering = Lingering::default();
-        Self { answered: answered.into(), groups: groups.into(), services, v4, v6, transport, lingering, service }
+        let notice = match service.guarded() {
+            Some(guarded) => Some(Notice::guarded(&service, guarded)),
+            None => is_failing_open.then(|| Notice::failing_open(&service, answered.len())),
+        };
+        let fallback = service.settings().and_then(|settings| settings.fallback.as_ref()).map(|name| Fallback {
+            name: name.clone(),
+            key: wire_key(name.as_str()).into(),
+            notice: Notice::standing_in(&service, name.as_str()),
+        });
+        Self {
+            answered: answered.into(),
+            groups: groups.into(),
+            services,
+            v4,
+            v6,
+            transport,
+            lingering: Lingering::default(),
+            is_failing_open,
+            notice,
+            fallback,
+            service,
+        }
     }
 
     /// These answers in place of those before, of which caches may hold some.
@@ -125,6 +168,21 @@ impl ServiceAnswers {
 
     pub(super) fn service(&self) -> &Service {
         &self.service
+    }
+
+    /// What is said with its answers, when they are not the ordinary ones.
+    pub(super) fn notice(&self) -> Option<&Notice> {
+        self.notice.as_ref()
+    }
+
+    /// The service that stands in when this one has nobody to answer with.
+    pub(super) fn fallback(&self) -> Option<&Fallback> {
+        self.fallback.as_ref()
+    }
+
+    /// Whether an instance is in answers, be it for want of any that is well.
+    pub(super) fn answers(&self, instance: &Instance) -> bool {
+        instance.answered() || (self.is_failing_open && is_open(instance))
     }
 
     pub(super) fn name(&self) -> &ServiceName {
@@ -198,8 +256,17 @@ impl ServiceAnswers {
 
     /// The lifetime of an instance's records: its own, its service's, or the server's.
     pub(super) fn ttl_of(&self, instance: &Instance, default: Ttl) -> Ttl {
-        let of_service = || self.service.settings().and_then(|settings| settings.ttl);
-        instance.registration.ttl.or_else(of_service).unwrap_or(default)
+        self.lifetime(instance.registration.ttl.unwrap_or_else(|| self.ttl(default)))
+    }
+
+    /// The lifetime of records whose instances ask for none.
+    pub(super) fn ttl(&self, default: Ttl) -> Ttl {
+        self.service.settings().and_then(|settings| settings.ttl).unwrap_or(default)
+    }
+
+    /// How long records may be believed that were to live for `ttl`: half of it while the service is guarded.
+    pub(super) fn lifetime(&self, ttl: Ttl) -> Ttl {
+        if self.service.guarded().is_some() { ttl.halved() } else { ttl }
     }
 
     /// The one TTL of an RRset: the smallest that its instances ask for (RFC 2181 §5.2).
@@ -224,6 +291,7 @@ impl ServiceAnswers {
         self.answered == other.answered
             && ours.len() == theirs.len()
             && self.service.settings() == other.service.settings()
+            && self.service.guarded().is_some() == other.service.guarded().is_some()
             && Transport::ALL.iter().all(|transport| self.knows(*transport) == other.knows(*transport))
             && ours.iter().zip(theirs).all(|(a, b)| Arc::ptr_eq(a, b) || same(a, b))
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall::model::{
-    Addresses, Health, LeaseId, Meta, Registration, Revision, ServiceSettings, State, Transport, Ttl,
+    Addresses, Guarded, Health, LeaseId, Meta, Registration, Revision, ServiceSettings, State, Timestamp, Transport,
+    Ttl,
 };
 use rollcall::registry::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Registry,
@@ -93,7 +94,8 @@ async fn a_restart_changes_nothing_but_the_terms_of_leases() {
     commit(&store, register("web", "i1", LeaseWish::None)).await;
     let lease = own_lease(&store, "web", "i2", 10).await;
     let idle = commit(&store, Command::Grant { ttl: rollcall::model::Duration::from_secs(10) }).await;
-    let settings = ServiceSettings { ttl: Some(Ttl::new(rollcall::model::Duration::from_secs(7)).unwrap()) };
+    let ttl = Some(Ttl::new(rollcall::model::Duration::from_secs(7)).unwrap());
+    let settings = ServiceSettings { ttl, ..ServiceSettings::default() };
     commit(&store, Command::Configure { service: "quiet".parse().unwrap(), settings: Some(settings) }).await;
     commit(&store, register("gone", "i1", LeaseWish::None)).await;
     let last = commit(&store, Command::DeregisterAll(Scope::Service("gone".parse().unwrap()))).await;
@@ -181,6 +183,25 @@ async fn ghosts_and_what_instances_wait_for_survive_a_restart() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     let registry = snapshot(&store).await;
     assert_eq!(registry.instance(&"web".parse().unwrap(), "new").unwrap().state, State::Up, "the drain is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_ends_with_the_process_and_its_revision_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, register("web", "i1", LeaseWish::None)).await;
+    let guarded = Guarded {
+        since: Timestamp::from_millis(0),
+        until: Timestamp::from_millis(1),
+        evidence: "".into(),
+        held: Box::default(),
+    };
+    let last = commit(&store, Command::Guard { service: "web".parse().unwrap(), guarded: Some(guarded) }).await;
+    assert_eq!(snapshot(&store).await.guarded().len(), 1);
+    store.close().await;
+    drop(store);
+    let after = snapshot(&open(dir.path())).await;
+    assert_eq!((after.revision(), after.guarded().len()), (last, 0));
 }
 
 #[tokio::test(start_paused = true)]

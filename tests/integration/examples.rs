@@ -86,12 +86,14 @@ fn the_python_example_keeps_itself_listed() {
     }
     let example = || {
         let mut example = Command::new("python3");
-        example.args([source!("examples/register.py"), "web", "p1", "0", "127.0.0.1"]).env("LEASE_TTL", "2");
+        example.args([source!("examples/register.py"), "web", "p1", "0", "127.0.0.1"]).env("LEASE_TTL", "6");
         example
     };
     let output = assert_keeps_listed(Server::start(), example(), "web", "p1", Signal::SIGTERM);
-    let expected = "registered as p1.web.svc.internal.\nregistered as p1.web.svc.internal.\ndrained\nderegistered";
-    assert_eq!(output, expected);
+    // It registers again whenever its short lease has lapsed, which a slow machine may let happen any number of times.
+    let mut lines: Vec<&str> = output.lines().collect();
+    lines.dedup();
+    assert_eq!(lines, ["registered as p1.web.svc.internal.", "drained", "deregistered"]);
 
     let server = Server::start();
     let others = server.register("web", "p1", &json!({"port": 80, "generation": 1_u64 << 50}));

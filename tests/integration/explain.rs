@@ -24,6 +24,38 @@ async fn put(world: &World, path: &str, body: &Value) {
     assert!(reply.status < 300, "{}", reply.body);
 }
 
+/// The ids of the instances of an explanation that are kept, and what is said of each.
+fn kept(explained: &Value) -> Vec<(&str, &str)> {
+    let instances = explained["instances"].as_array().unwrap().iter().filter(|instance| instance["kept"] == true);
+    instances.map(|i| (i["id"].as_str().unwrap(), i["because"].as_str().unwrap())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_stand_in_and_those_answered_for_want_of_any_that_is_well_say_so() {
+    let world = World::new().await;
+    let checked = json!({"address": "10.0.0.1", "port": 80, "checks": [{"type": "tcp"}]});
+    put(&world, "web/instances/i1", &checked).await;
+    put(&world, "spare/instances/s1", &json!({"address": "10.1.0.1", "port": 80})).await;
+    put(&world, "web/settings", &json!({"fallback": "spare"})).await;
+    world.observe("web", "i1", "tcp", Health::Critical, Some("connection refused")).await;
+    let explained = explain(&world, "name=web.svc.internal").await;
+    assert_eq!(explained["answer"], json!(["web.svc.internal. 5 IN A 10.1.0.1"]));
+    let meaning = "service web; it has nobody to answer with, so its fallback spare stands in";
+    assert_eq!(explained["meaning"], meaning);
+    assert_eq!(explained["instances"].as_array().unwrap().len(), 2);
+    assert_eq!(explained["instances"][0]["kept"], false);
+    let stand_in = json!({"service": "spare", "id": "s1", "kept": true, "because": "answered"});
+    assert_eq!(explained["instances"][1], stand_in);
+
+    put(&world, "web/settings", &json!({"fallback": "spare", "when_all_critical": "all"})).await;
+    let explained = explain(&world, "name=web.svc.internal").await;
+    let [("i1", because)] = kept(&explained)[..] else { panic!("{explained}") };
+    let said = "answered, as all are that are critical: check tcp is critical: connection refused, since 2";
+    assert!(because.starts_with(said), "{because}");
+    assert_eq!(explained["meaning"], "service web");
+    assert_eq!(explained["extended_error"]["code"], 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_instance_is_kept_or_withheld_with_the_reason() {
     let world = World::new().await;

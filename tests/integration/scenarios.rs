@@ -10,6 +10,7 @@
 //! health web/i1 http critical connection refused    what a check found
 //! events web                                        what has happened to it, the latest last; `*` is anything
 //!   i1 absent passing registered (192.0.2.1)        id, from, to, reason, actor
+//! guard web i1,i2 why it is kept                    its last good set is kept; `unguard web`
 //! advance 5s
 //! zone-file svc.internal.zone                       its text indented below; `=> why it is refused`
 //! no-zone-file svc.internal.zone
@@ -155,6 +156,11 @@ impl Player {
                 };
                 self.world.observe(service, id, check, health, words.next()).await;
             }
+            "guard" => {
+                let (ids, evidence) = rest.split_once(' ').expect("who is held, and why");
+                self.world.keep(word, Some((ids, evidence))).await;
+            }
+            "unguard" => self.world.keep(word, None).await,
             "advance" => {
                 let duration: rollcall::model::Duration = word.parse().unwrap();
                 self.world.advance(duration.std()).await;

@@ -25,12 +25,14 @@ async fn settings_are_put_shown_and_deleted() {
     is_problem(&world.call("DELETE", PATH, None).await, 404, "no-settings");
 
     let new = world.call("PUT", PATH, Some(r#"{"ttl":"60s"}"#)).await;
-    assert_eq!((new.status, &new.body), (201, &json!({"service": "web", "ttl": "1m"})));
+    let shape =
+        |ttl| json!({"service": "web", "ttl": ttl, "guard": null, "when_all_critical": "none", "fallback": null});
+    assert_eq!((new.status, &new.body), (201, &shape(Some("1m"))));
     let same = world.call("PUT", PATH, Some(r#"{"ttl":"1m"}"#)).await;
     assert_eq!(same.status, 200);
     assert_eq!(revision(&same), revision(&new), "what changes nothing has no revision");
     let replaced = world.call("PUT", PATH, Some(r#"{"ttl":null}"#)).await;
-    assert_eq!((replaced.status, &replaced.body), (200, &json!({"service": "web", "ttl": null})));
+    assert_eq!((replaced.status, &replaced.body), (200, &shape(None)));
     assert!(revision(&replaced) > revision(&new));
     assert_eq!(world.call("PUT", PATH, Some("{}")).await.status, 200, "absent is null");
 
@@ -54,6 +56,21 @@ async fn bad_settings_are_refused_with_the_field_at_fault() {
         (r#"{"ttl":"1500ms"}"#, 422, "invalid-value", "/ttl"),
         (r#"{"ttl":5}"#, 422, "invalid-value", "/ttl"),
         (r#"{"tll":"5s"}"#, 422, "invalid-value", "/tll"),
+        (r#"{"guard":"on"}"#, 422, "invalid-value", "/guard"),
+        (r#"{"guard":true}"#, 422, "invalid-value", "/guard"),
+        (r#"{"guard":{"ratio":1}}"#, 422, "invalid-value", "/guard/ratio"),
+        (r#"{"guard":{"ratio":"half"}}"#, 422, "invalid-value", "/guard/ratio"),
+        (r#"{"guard":{"min":0}}"#, 422, "invalid-value", "/guard/min"),
+        (r#"{"guard":{"min":1.5}}"#, 422, "invalid-value", "/guard/min"),
+        (r#"{"guard":{"window":"0s"}}"#, 422, "invalid-value", "/guard/window"),
+        (r#"{"guard":{"max":"25h"}}"#, 422, "invalid-value", "/guard/max"),
+        (r#"{"guard":{"rate":0.5}}"#, 422, "invalid-value", "/guard/rate"),
+        (r#"{"when_all_critical":"some"}"#, 422, "invalid-value", "/when_all_critical"),
+        (r#"{"when_all_critical":true}"#, 422, "invalid-value", "/when_all_critical"),
+        (r#"{"fallback":"web"}"#, 422, "invalid-value", "/fallback"),
+        (r#"{"fallback":"WEB"}"#, 422, "invalid-value", "/fallback"),
+        (r#"{"fallback":"a_b"}"#, 422, "invalid-name", "/fallback"),
+        (r#"{"fallback":"spare.svc.internal"}"#, 422, "invalid-name", "/fallback"),
         ("[]", 422, "invalid-value", ""),
         ("null", 422, "invalid-value", ""),
     ] {
@@ -67,6 +84,34 @@ async fn bad_settings_are_refused_with_the_field_at_fault() {
     is_problem(&world.call("DELETE", PATH, Some("{}")).await, 422, "invalid-value");
     is_problem(&world.call("POST", PATH, Some("{}")).await, 405, "no-method");
     is_problem(&world.call("GET", PATH, None).await, 404, "no-settings");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_a_stand_in_and_what_is_answered_when_all_are_critical_are_shown_as_they_hold() {
+    let world = World::new().await;
+    for (body, guard, when_all_critical, fallback) in [
+        (
+            r#"{"guard":{"min":5},"when_all_critical":"all","fallback":"Spare"}"#,
+            json!({"ratio": 0.5, "min": 5, "window": "30s", "max": "5m"}),
+            "all",
+            json!("spare"),
+        ),
+        (
+            r#"{"guard":{"ratio":0.25,"min":1,"window":"1s","max":"24h"},"when_all_critical":"none"}"#,
+            json!({"ratio": 0.25, "min": 1, "window": "1s", "max": "24h"}),
+            "none",
+            json!(null),
+        ),
+        (r#"{"guard":"off"}"#, json!("off"), "none", json!(null)),
+        (r#"{"guard":null,"when_all_critical":null,"fallback":null}"#, json!(null), "none", json!(null)),
+    ] {
+        let put = world.call("PUT", PATH, Some(body)).await;
+        assert!(put.status < 300, "{}", put.body);
+        let shape = json!({
+            "service": "web", "ttl": null, "guard": guard, "when_all_critical": when_all_critical, "fallback": fallback,
+        });
+        assert_eq!((&put.body, &world.call("GET", PATH, None).await.body), (&shape, &shape));
+    }
 }
 
 #[tokio::test(start_paused = true)]

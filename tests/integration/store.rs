@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall::model::{
-    Addresses, Health, InstanceId, Label, Meta, Registration, Revision, ServiceName, ServiceSettings, State, Transport,
-    Ttl,
+    Addresses, Guarded, Health, InstanceId, Label, Meta, Registration, Revision, ServiceName, ServiceSettings, State,
+    Transport, Ttl,
 };
 use rollcall::model::{Instance, Timestamp};
 use rollcall::registry::{
     Amendment, Cause, Change, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal,
-    Register, Registry, Scope,
+    Register, Registry, Scope, guard_word,
 };
 use rollcall::store::{CommitError, Committed, Embedded, Followed, Memory, Settings, Store, Watch};
 
@@ -137,6 +137,7 @@ impl Follower {
                         self.causes.push(match change {
                             Change::Put { cause, .. } | Change::Gone { cause, .. } => cause.as_str(),
                             Change::Configured { .. } => "configured",
+                            Change::Guarded { guarded, .. } => guard_word(guarded.as_ref()),
                             Change::Forgotten { .. } => "forgotten",
                         });
                     }
@@ -448,7 +449,7 @@ fn configure(name: &str, settings: Option<ServiceSettings>) -> Command {
 
 fn settings(seconds: u64) -> Option<ServiceSettings> {
     let ttl = Ttl::new(rollcall::model::Duration::from_secs(seconds)).unwrap();
-    Some(ServiceSettings { ttl: Some(ttl) })
+    Some(ServiceSettings { ttl: Some(ttl), ..ServiceSettings::default() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -472,6 +473,38 @@ async fn settings_are_set_replaced_and_removed() {
         follower.until(|registry| registry.revision() >= removed.revision).await;
         assert!(follower.registry.service(&service("web")).is_none(), "nothing is left of it");
         assert_eq!(follower.registry.configured(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_is_a_change_and_goes_with_its_instances() {
+    let guarded = |held: &str| Guarded {
+        since: Timestamp::from_millis(1_000),
+        until: Timestamp::from_millis(301_000),
+        evidence: "no network interface is up".into(),
+        held: [id(held)].into(),
+    };
+    for store in engines() {
+        let guard =
+            async |guarded| store.commit(Command::Guard { service: service("web"), guarded }).await.unwrap().revision;
+        let nobody = guard(Some(guarded("i1"))).await;
+        put(&*store, "web", "i1").await;
+        let mut follower = Follower::new(&*store, Some(nobody));
+        let begun = guard(Some(guarded("i1"))).await;
+        assert!(begun > nobody);
+        assert_eq!(guard(Some(guarded("i1"))).await, begun, "what is known is no change");
+        assert!(guard(Some(guarded("i2"))).await > begun);
+        follower.until(|registry| registry.guarded().len() == 1).await;
+        let ended = guard(None).await;
+        follower.until(|registry| registry.revision() == ended).await;
+        assert_eq!(follower.causes, ["registered", "guarded", "guarded", "unguarded"]);
+        assert_eq!(follower.registry.guarded().len(), 0);
+        guard(Some(guarded("i1"))).await;
+        store.commit(Command::DeregisterAll(Scope::Service(service("web")))).await.unwrap();
+        put(&*store, "web", "i2").await;
+        follower.until(|registry| registry.instance(&service("web"), "i2").is_some()).await;
+        assert!(follower.registry.service(&service("web")).unwrap().guarded().is_none());
+        assert_eq!(follower.registry.guarded().len(), 0);
     }
 }
 

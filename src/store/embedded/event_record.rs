@@ -22,7 +22,7 @@ use crate::store::record::{RecordError, V1, malformed};
 /// The standings that have an octet of their own; its number never changes its meaning.
 const STANDINGS: [&str; 6] = ["absent", "unknown", "passing", "critical", "draining", "maintenance"];
 /// The causes that have an octet of their own; its number never changes its meaning.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 13] = [
     "registered",
     "replaced",
     "amended",
@@ -34,6 +34,8 @@ const KINDS: [&str; 11] = [
     "superseded",
     "evicted",
     "configured",
+    "guarded",
+    "unguarded",
 ];
 /// Stands before a text that has no octet of its own.
 const OTHER: u8 = u8::MAX;

@@ -203,7 +203,7 @@ pub(in crate::store) fn settings() -> Settings {
         reserved: Default::default(),
     };
     let history = Keep { age: StdDuration::from_secs(3600), events: 10 };
-    Settings { limits, name_memory: StdDuration::from_secs(5), history }
+    Settings { limits, name_memory: StdDuration::from_secs(5), history, guard: Default::default() }
 }
 
 fn shown(ledger: &Ledger) -> String {

@@ -46,6 +46,7 @@ fn check_spec(spec: &CheckSpec) -> Result<(), String> {
     let within = |value, (min, max)| min <= value && value <= max;
     let times = 1..=probe_bounds::THRESHOLD_MAX;
     let holds = within(spec.interval, probe_bounds::INTERVAL)
+        && within(spec.fast_interval, (probe_bounds::FAST_INTERVAL_MIN, spec.interval))
         && within(spec.timeout, probe_bounds::TIMEOUT)
         && spec.timeout <= spec.interval
         && times.contains(&spec.rise)

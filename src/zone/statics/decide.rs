@@ -96,7 +96,12 @@ impl Zone {
                 None
             };
             decision = match ends {
-                Some(why) => Decision { owner: Owner::Outside, said: Said::Unfollowed(Some(why)), aliases: Vec::new() },
+                Some(why) => Decision {
+                    owner: Owner::Outside,
+                    said: Said::Unfollowed(Some(why)),
+                    stand_in: None,
+                    aliases: Vec::new(),
+                },
                 None => self.decide_one(&target, record_type),
             };
             aliases.push(Alias { owner, ttl, target, node });

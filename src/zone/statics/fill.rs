@@ -68,7 +68,12 @@ impl Filling<'_> {
             self.answer.answers.push(Record::from_rdata(alias.owner.clone(), alias.ttl, data));
             owner_octets = octets;
         }
-        let end = Decision { owner: decision.owner.clone(), said: decision.said.clone(), aliases: Vec::new() };
+        let end = Decision {
+            owner: decision.owner.clone(),
+            said: decision.said.clone(),
+            stand_in: decision.stand_in.clone(),
+            aliases: Vec::new(),
+        };
         let reached = self.fill_at(&last.target, self.question.record_type, &end);
         let authoritative = self.answer.authoritative;
         let aliases = std::mem::replace(&mut self.answer, reached);

@@ -25,6 +25,7 @@ async fn status_tells_of_this_node() {
     let expected = json!({
         "version": env!("CARGO_PKG_VERSION"), "zone": "svc.internal.", "store": store, "engine": "memory",
         "revision": 3, "services": 1, "instances": 1, "answered": 1, "critical_for_a_day": 0, "uptime": "1m30s", "peers": [],
+        "guarded": [], "doubts": [],
     });
     assert_eq!(reply.body, expected);
     assert_eq!(reply.header("x-rollcall-store"), store.as_str());
@@ -44,6 +45,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         udp_payload: 1232,
         explain_allow: Vec::new(),
         permit_checks: Box::new(|_| Err((1, "not there".to_owned()))),
+        doubts: Box::new(Vec::new),
         report_checks: Box::new(|names| Box::pin(async move { vec![Vec::new(); names.len()] })),
         not_ready: Box::new(|| vec!["the registry is still loading".to_owned()]),
         render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),

@@ -108,6 +108,25 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guard_is_told_of_the_service_as_a_whole() {
+    let world = World::new().await;
+    world.put(WEB1, &json!({"address": "10.0.0.1", "port": 80})).await;
+    let mut events = world.watch("?service=web&after=1", None).await;
+    let mut others = world.watch("?service=api&after=1", None).await;
+    world.keep("web", Some(("i1", "no network interface is up"))).await;
+    let data = events.expect("change").await.data;
+    assert_eq!(data["changes"], json!([]), "nobody has changed");
+    let change = &data["services"][0];
+    assert_eq!((&change["kind"], &change["service"]), (&json!("guarded"), &json!("web")));
+    assert_eq!(change["guard"], world.get("/v1/services/web").await.body["guard"]);
+    assert_eq!(change["guard"]["held"], json!(["i1"]));
+    world.keep("web", None).await;
+    let data = events.expect("change").await.data;
+    assert_eq!(data["services"], json!([{"kind": "unguarded", "service": "web", "guard": null}]));
+    assert_eq!(others.now().await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_kind_of_change_is_told_once() {
     let world = World::new().await;
     let mut events = world.watch("?service=web&after=0", None).await;

@@ -34,6 +34,11 @@ impl Namespace {
         namespace
     }
 
+    /// Its name, for `ip`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn files(&self) -> PathBuf {
         PathBuf::from("/etc/netns").join(&self.name)
     }

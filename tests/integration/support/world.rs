@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
-use rollcall::model::{Health, ProbeReport, ServiceName, Ttl, ZoneName};
+use rollcall::guard::Guard;
+use rollcall::model::{Guarded, Health, ProbeReport, ServiceName, Ttl, ZoneName};
 use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -47,13 +48,14 @@ pub(crate) fn answering(udp_payload: u16) -> dns::HandlerSettings {
 }
 
 pub(crate) fn store_settings() -> store::Settings {
-    store_settings_with(Reserved::by(|name| (name == zone::NAME_SERVER).then(|| "a host".to_owned())))
+    let reserved = Reserved::by(|name| (name == zone::NAME_SERVER).then(|| "a host".to_owned()));
+    store_settings_with(reserved, Guard::default())
 }
 
-fn store_settings_with(reserved: Reserved) -> store::Settings {
+fn store_settings_with(reserved: Reserved, guard: Guard) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
     let history = store::Keep { age: Duration::from_secs(7 * 24 * 3600), events: 10_000 };
-    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600), history }
+    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600), history, guard }
 }
 
 pub(crate) struct World {
@@ -65,6 +67,8 @@ pub(crate) struct World {
     pub(crate) api: Router,
     /// Requests that wait for a change.
     pub(crate) waiting: prometheus_client::metrics::gauge::Gauge,
+    /// What believes silence or does not; nobody looks after it unless a test does.
+    pub(crate) guard: Guard,
     /// What probes are to have found out of every instance.
     pub(crate) reports: Arc<parking_lot::Mutex<Vec<ProbeReport>>>,
 }
@@ -98,7 +102,8 @@ impl World {
             let live = live.clone();
             move |name| live.reserved(name)
         });
-        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings_with(reserved)));
+        let guard = Guard::default();
+        let store: Arc<dyn Store> = Arc::new(Memory::new(store_settings_with(reserved, guard.clone())));
         let (writer, reader) = view::channel();
         replica::spawn(store.watch(None), publisher, writer, &mut metrics);
         let waiting = api::Waiting::default();
@@ -112,6 +117,10 @@ impl World {
             udp_payload: UDP_PAYLOAD,
             explain_allow: explain_allow(),
             permit_checks: Box::new(|_| Ok(())),
+            doubts: Box::new({
+                let guard = guard.clone();
+                move || guard.evidence(tokio::time::Instant::now()).into_iter().map(|said| said.text).collect()
+            }),
             report_checks: Box::new({
                 let reports = reports.clone();
                 move |names| {
@@ -134,6 +143,7 @@ impl World {
             handler: dns::Handler::new(live, answering(UDP_PAYLOAD), &mut metrics),
             api: api::router(Arc::new(context)),
             waiting: count,
+            guard,
             reports,
         };
         world.view.loaded().await;
@@ -201,6 +211,20 @@ impl World {
             at: rollcall::model::Timestamp::now(),
         };
         let committed = self.store.commit_by(actor, Command::Observe(Box::new(observation))).await.unwrap();
+        self.view.reached(committed.revision).await;
+    }
+
+    /// Has the last good set of a service kept, as a guard would, or no longer.
+    pub(crate) async fn keep(&self, service: &str, held: Option<(&str, &str)>) {
+        let since = rollcall::model::Timestamp::now();
+        let guarded = held.map(|(ids, evidence)| Guarded {
+            since,
+            until: since.after(Duration::from_secs(300)),
+            evidence: evidence.into(),
+            held: ids.split(',').map(|id| id.parse().unwrap()).collect(),
+        });
+        let command = Command::Guard { service: service.parse().unwrap(), guarded };
+        let committed = self.store.commit(command).await.unwrap();
         self.view.reached(committed.revision).await;
     }
 

@@ -8,8 +8,10 @@ use redb::{ReadableDatabase, ReadableTable};
 use super::super::event_record;
 use super::super::schema::{INSTANCES, META, SERVICES};
 use super::*;
-use crate::model::{HttpCheck, HttpMethod, Instance, Place, RequestHeaders};
-use crate::registry::{Cause, Event, EventPosition};
+use crate::model::{
+    GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, Place, RequestHeaders, Share, WhenAllCritical,
+};
+use crate::registry::{Cause, Event, EventPosition, Remains};
 use crate::store::EventQuery;
 use crate::store::record::{self, instance_key};
 
@@ -257,7 +259,13 @@ fn every_cause_and_standing_has_an_octet_of_its_own() {
         Cause::Superseded,
         Cause::Evicted,
     ];
-    let words = causes.map(Cause::as_str).into_iter().chain(["configured", "health: x", "superseded: by a: b"]);
+    let words = causes.map(Cause::as_str).into_iter().chain([
+        "configured",
+        "guarded",
+        "unguarded",
+        "health: x",
+        "superseded: by a: b",
+    ]);
     let octets = |event: &Event| event_record::write_event(event);
     for reason in words {
         event.reason = reason.into();
@@ -311,5 +319,30 @@ async fn what_a_newer_version_writes_in_another_form_is_refused() {
             LoadError::Future(said) | LoadError::Damaged(said) => assert!(said.starts_with(expected), "{said}"),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[test]
+fn settings_of_every_kind_are_read_as_they_were_written() {
+    let rule = GuardRule {
+        ratio: Share::new(0.25).unwrap(),
+        min: 7,
+        window: Duration::from_secs(10),
+        max: Duration::from_secs(90),
+    };
+    let fallback = Some("spare.payments".parse().unwrap());
+    let all = WhenAllCritical::All;
+    for (settings, json) in [
+        (ServiceSettings::default(), r#"{}"#),
+        (ServiceSettings { guard: Some(GuardChoice::Off), ..ServiceSettings::default() }, r#"{"guard":"off"}"#),
+        (
+            ServiceSettings { ttl: None, guard: Some(GuardChoice::On(rule)), when_all_critical: all, fallback },
+            r#"{"guard":{"on":{"ratio":0.25,"min":7,"window":"10s","max":"1m30s"}},"all_when_critical":true,"fallback":"spare.payments"}"#,
+        ),
+    ] {
+        let remains = Remains { settings: Some(settings.into()), ..Remains::default() };
+        let octets = record::write_service(&remains, None);
+        assert_eq!(String::from_utf8(octets.clone()).unwrap(), format!("1{{\"settings\":{json}}}"));
+        assert_eq!(record::read_service(&octets).unwrap().0, remains);
     }
 }

@@ -38,7 +38,7 @@ fn settings() -> Settings {
         reserved: Default::default(),
     };
     let history = Keep { age: StdDuration::from_secs(24 * 3600), events: 10_000 };
-    Settings { limits, name_memory: StdDuration::from_secs(3600), history }
+    Settings { limits, name_memory: StdDuration::from_secs(3600), history, guard: Default::default() }
 }
 
 /// A disk with an empty registry on it.
@@ -189,7 +189,10 @@ fn observe(service: &str, id: &str, epoch: Revision, health: Health) -> Command 
 
 fn configure(service: &str, seconds: u64) -> Command {
     let ttl = Some(Ttl::new(Duration::from_secs(seconds)).unwrap());
-    Command::Configure { service: service.parse().unwrap(), settings: Some(ServiceSettings { ttl }) }
+    Command::Configure {
+        service: service.parse().unwrap(),
+        settings: Some(ServiceSettings { ttl, ..ServiceSettings::default() }),
+    }
 }
 
 fn granted(committed: &Committed) -> LeaseId {

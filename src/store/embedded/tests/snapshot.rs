@@ -147,6 +147,7 @@ async fn lines_that_no_store_would_write_are_named() {
         (replace(plain, "\"web/i1\"", "\"web\""), plain, "an instance is service/id"),
         (replace(laden, "\"rise\":2", "\"rise\":0"), laden, "check deep has a value"),
         (replace(laden, "\"interval\":\"5s\"", "\"interval\":\"1ms\""), laden, "check tcp has a value"),
+        (replace(laden, "\"rise\":2", "\"rise\":2,\"fast_interval\":\"0s\""), laden, "check deep has a value"),
         (replace(laden, "\"name\":\"deep\"", "\"name\":\"tcp\""), laden, "two checks share a name"),
         (replace(lease, "\"ttl\":\"", "\"ttl\":\"1ms"), lease, "a lease lasts"),
         (Box::new(move |lines| drop(lines.remove(lease))), usize::MAX, "no line before has its lease"),

@@ -1,0 +1,15 @@
+//! The kinds of probes there are.
+
+use std::net::SocketAddr;
+
+use super::dialogue::Dialogue;
+use super::{http, tcp};
+use crate::model::CheckKind;
+
+/// What a check of a kind does with a connection.
+pub(super) fn of_kind(kind: &CheckKind, target: SocketAddr) -> Box<dyn Dialogue> {
+    match kind {
+        CheckKind::Tcp => Box::new(tcp::Silence),
+        CheckKind::Http(check) => Box::new(http::Exchange::new(check, target)),
+    }
+}
