@@ -67,13 +67,13 @@ struct EventShape<'a> {
     time: Timestamp,
     #[schemars(with = "form::ServiceName")]
     service: &'a ServiceName,
-    /// Null when it is about the settings or the guard of the service.
+    /// Null when it is about the service as a whole: its settings, its guard.
     id: Option<&'a str>,
     #[schemars(with = "StandingForm")]
     from: &'a str,
     #[schemars(with = "StandingForm")]
     to: &'a str,
-    /// The cause alone, in one word, as watchers hear it; or `configured`.
+    /// The cause alone, in one word, as watchers hear it; of a service as a whole `configured`, `guarded`, `unguarded`.
     kind: &'a str,
     /// The cause, with what is known of it after a colon.
     reason: &'a str,

@@ -34,17 +34,18 @@ fn sentence(field: &str, text: &str) -> String {
     let Some((found, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
     let is_text = found.starts_with("invalid type: string");
     match expected {
-        "i64" | "u64" if is_text => "a number is expected here, without quotes".to_owned(),
+        "i64" | "u64" | "f64" if is_text => "a number is expected here, without quotes".to_owned(),
         "i64" | "u64" if found.contains("floating point") => "a whole number is expected here".to_owned(),
         "u64" if found.contains("`-") => "a number that is not negative is expected here".to_owned(),
         "i64" | "u64" if found.starts_with("invalid value") => "the number is too large".to_owned(),
-        "i64" | "u64" => "a number is expected here".to_owned(),
+        "i64" | "u64" | "f64" => "a number is expected here".to_owned(),
         "a string" => match example(field) {
             Some(example) => format!("a text such as \"{example}\" is expected here"),
             None => "a text is expected here, in quotes".to_owned(),
         },
         "a boolean" => "true or false is expected here, without quotes".to_owned(),
         "a sequence" => "a list is expected here: [...]".to_owned(),
+        "an object or \"off\"" => "an object or \"off\" is expected here".to_owned(),
         "an object" => "an object is expected here: {...}".to_owned(),
         _ => text.to_owned(),
     }

@@ -13,11 +13,11 @@ use crate::model::{Duration, Ttl, ZoneName};
 
 const DNS_PORT: u16 = 8600;
 const HTTP_PORT: u16 = 8500;
+/// Each is asked once a second.
+const CANARIES_MAX: usize = 16;
 /// A year.
 const HISTORY_AGE_MAX: Duration = Duration::from_secs(8760 * 3600);
 const HISTORY_EVENTS_MAX: usize = 10_000_000;
-/// Each is asked once a second.
-const CANARIES_MAX: usize = 16;
 
 impl Config {
     /// What was written, understood.

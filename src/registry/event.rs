@@ -8,15 +8,14 @@ use super::actor::Actor;
 use super::change::{Batch, Cause, Change, guard_word};
 use super::state::Registry;
 use crate::model::{
-    GuardRule, Guarded, Health, Instance, InstanceId, Place, Revision, ServiceName, ServiceSettings, State, Timestamp,
-    Ttl, WhenAllCritical,
+    Guarded, Health, Instance, InstanceId, Place, Revision, ServiceName, ServiceSettings, State, Timestamp,
+    WhenAllCritical,
 };
 
 /// Octets of the cause that an entry gives: what a probe says of its failure may be long.
 const REASON_OCTETS_MAX: usize = 240;
 
-/// Where an instance stood, or which settings or guard a service had. In answers by itself is exactly who is
-/// [`Self::Passing`].
+/// Where an instance stood, or which settings a service had. In answers is exactly who is [`Self::Passing`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Not registered; without settings.
@@ -31,7 +30,7 @@ pub enum Standing {
     Draining,
     /// Out of answers because somebody works on it, whatever its health.
     Maintenance,
-    /// Settings of a service, or its guard, in words: `ttl 10s`, `guarded, 3 held`.
+    /// Settings of a service in words, `ttl 10s`; or that it is `guarded`.
     Set(Box<str>),
 }
 
@@ -50,24 +49,20 @@ impl Standing {
     /// Which settings hold.
     pub fn of_settings(settings: Option<&ServiceSettings>) -> Self {
         settings.map_or(Self::Absent, |settings| {
-            let ttl = settings.ttl.map(Ttl::duration).map(|ttl| format!("ttl {ttl}"));
-            let guard = settings.guard.map(|guard| match guard.rule() {
-                None => "guard off".to_owned(),
-                Some(GuardRule { ratio, min, window, max }) => {
-                    format!("guard {} of at least {min} within {window} for {max}", ratio.fraction())
-                }
-            });
-            let all = settings.when_all_critical == WhenAllCritical::All;
-            let all = all.then(|| "when_all_critical all".to_owned());
-            let fallback = settings.fallback.as_ref().map(|fallback| format!("fallback {}", fallback.as_str()));
-            let said: Vec<String> = [ttl, guard, all, fallback].into_iter().flatten().collect();
-            Self::Set(if said.is_empty() { "defaults".into() } else { said.join(", ").into() })
+            let said = [
+                settings.ttl.map(|ttl| format!("ttl {}", ttl.duration())),
+                (settings.when_all_critical == WhenAllCritical::All).then(|| "all when all critical".to_owned()),
+                settings.fallback.as_ref().map(|fallback| format!("fallback {fallback}")),
+                settings.guard.map(|guard| if guard.rule().is_some() { "guard" } else { "no guard" }.to_owned()),
+            ];
+            let said: Vec<String> = said.into_iter().flatten().collect();
+            Self::Set(if said.is_empty() { "nothing set".into() } else { said.join(", ").into() })
         })
     }
 
     /// Whether the last good set of a service is kept.
-    pub fn of_guard(guarded: Option<&Guarded>) -> Self {
-        guarded.map_or(Self::Absent, |guarded| Self::Set(format!("guarded, {} held", guarded.held.len()).into()))
+    fn of_guard(guarded: Option<&Arc<Guarded>>) -> Self {
+        guarded.map_or(Self::Absent, |_| Self::Set("guarded".into()))
     }
 
     /// What a journal has kept; any other text stands for settings.
@@ -97,7 +92,7 @@ impl Standing {
     }
 }
 
-/// One change of one instance, or of the settings or the guard of one service.
+/// One change of one instance, or of a service as a whole: its settings, its guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The position in the history, and which of the changes there it was.
@@ -106,7 +101,7 @@ pub struct Event {
     pub time: Timestamp,
     /// The service.
     pub service: ServiceName,
-    /// The instance; none when it is about the whole service.
+    /// The instance; none when it is about the service as a whole.
     pub id: Option<InstanceId>,
     /// Before.
     pub from: Standing,
@@ -189,7 +184,7 @@ impl Trail {
             HashMap::default();
         let mut settings_so_far: HashMap<&ServiceName, Option<&ServiceSettings>, foldhash::fast::RandomState> =
             HashMap::default();
-        let mut guards_so_far: HashMap<&ServiceName, Option<&Guarded>, foldhash::fast::RandomState> =
+        let mut guards_so_far: HashMap<&ServiceName, Option<&Arc<Guarded>>, foldhash::fast::RandomState> =
             HashMap::default();
         let mut seen = 0;
         for batch in &self.batches {
@@ -216,11 +211,10 @@ impl Trail {
                         configured(before, settings.as_deref(), service)
                     }
                     Change::Guarded { service, guarded } => {
-                        let before = guards_so_far.insert(service, guarded.as_deref());
-                        let before = before.unwrap_or_else(|| {
-                            self.before.service(service).and_then(|service| service.guarded()).map(AsRef::as_ref)
-                        });
-                        guard(before, guarded.as_ref(), service)
+                        let before = guards_so_far.insert(service, guarded.as_ref());
+                        let before = before
+                            .unwrap_or_else(|| self.before.service(service).and_then(|service| service.guarded()));
+                        kept_or_not(before, guarded.as_ref(), service)
                     }
                     // Names are remembered for DNS; who was there has left before.
                     Change::Forgotten { .. } => continue,
@@ -313,20 +307,35 @@ fn gone(instance: &Arc<Instance>, cause: Cause, rest: &[Change]) -> Draft {
     }
 }
 
-fn of_service(service: &ServiceName, from: Standing, to: Standing, reason: String) -> Draft {
-    let service = service.clone();
-    Draft { service, id: None, from, to, reason, cause: None, place: None, moved_from: None }
-}
-
 fn configured(before: Option<&ServiceSettings>, after: Option<&ServiceSettings>, service: &ServiceName) -> Draft {
-    let (from, to) = (Standing::of_settings(before), Standing::of_settings(after));
-    of_service(service, from, to, "configured".to_owned())
+    Draft {
+        service: service.clone(),
+        id: None,
+        from: Standing::of_settings(before),
+        to: Standing::of_settings(after),
+        reason: "configured".to_owned(),
+        cause: None,
+        place: None,
+        moved_from: None,
+    }
 }
 
-fn guard(before: Option<&Guarded>, after: Option<&Arc<Guarded>>, service: &ServiceName) -> Draft {
-    let (from, to) = (Standing::of_guard(before), Standing::of_guard(after.map(AsRef::as_ref)));
-    let evidence = after.map_or_else(String::new, |guarded| format!(": {}", guarded.evidence));
-    of_service(service, from, to, format!("{}{evidence}", guard_word(after)))
+/// A guard that begins, changes or ends, and what this node has against itself.
+fn kept_or_not(before: Option<&Arc<Guarded>>, after: Option<&Arc<Guarded>>, service: &ServiceName) -> Draft {
+    let evidence = |guarded: &Arc<Guarded>| {
+        let held: Vec<&str> = guarded.held.iter().map(|id| id.as_str()).collect();
+        format!(": {}; keeps {}", guarded.evidence, held.join(", "))
+    };
+    Draft {
+        service: service.clone(),
+        id: None,
+        from: Standing::of_guard(before),
+        to: Standing::of_guard(after),
+        reason: guard_word(after).to_owned() + &after.map(evidence).unwrap_or_default(),
+        cause: None,
+        place: None,
+        moved_from: None,
+    }
 }
 
 /// The check whose opinion turned, and what it found.

@@ -29,7 +29,6 @@ const LAPSED_PER_BATCH: usize = 512;
 /// By how much the end of a lease is put off at a time: an eighth of its length, within these.
 const PUT_OFF: StdDuration = StdDuration::from_secs(1);
 const PUT_OFF_MAX: StdDuration = StdDuration::from_secs(5);
-
 /// Who asks, and when.
 #[derive(Debug, Clone, Copy)]
 struct By<'a> {

@@ -52,10 +52,10 @@ pub struct Settings {
     pub limits: crate::registry::Limits,
     /// How long the name of a service is remembered after its last instance has left.
     pub name_memory: Duration,
-    /// How much of what has happened is kept.
-    pub history: Keep,
     /// Whether leases that were not renewed are believed to have ended.
     pub guard: Guard,
+    /// How much of what has happened is kept.
+    pub history: Keep,
 }
 
 /// A command that was carried out.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall::model::{Guarded, Health, Registration, Revision, ServiceSettings, State, Timestamp};
+use rollcall::model::{
+    GuardChoice, Guarded, Health, Registration, Revision, ServiceSettings, State, Timestamp, WhenAllCritical,
+};
 use rollcall::registry::{
     Actor, Amendment, Command, Event, EventPosition, Expiry, LeaseWish, Observation, Outcome, Past, Precondition,
     Scope, Standing,
@@ -93,9 +95,9 @@ async fn every_change_has_an_event_that_says_who_and_why() {
         commit(by("192.0.2.5"), Command::DeregisterAll(Scope::Service(service("api")))).await;
         let settings = |ttl: Option<u64>| Command::Configure {
             service: service("api"),
-            settings: ttl.map(|ttl| ServiceSettings {
+            settings: ttl.map(|ttl| rollcall::model::ServiceSettings {
                 ttl: Some(rollcall::model::Ttl::new(rollcall::model::Duration::from_secs(ttl)).unwrap()),
-                ..ServiceSettings::default()
+                ..Default::default()
             }),
         };
         commit(by("192.0.2.6"), settings(Some(9))).await;
@@ -148,31 +150,30 @@ async fn revoked_and_evicted_instances_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_holds_for_a_whole_service_is_told_in_words() {
+async fn what_holds_for_a_whole_service_is_told_without_an_id() {
     for store in engines() {
         store.commit(register("web", "i1", registration(1), LeaseWish::None)).await.unwrap();
         let settings = ServiceSettings {
-            guard: Some(rollcall::model::GuardChoice::Off),
-            when_all_critical: rollcall::model::WhenAllCritical::All,
+            ttl: None,
+            guard: Some(GuardChoice::Off),
+            when_all_critical: WhenAllCritical::All,
             fallback: Some(service("spare")),
-            ..ServiceSettings::default()
         };
-        for settings in [Some(ServiceSettings::default()), Some(settings)] {
-            store.commit(Command::Configure { service: service("web"), settings }).await.unwrap();
-        }
-        let at = Timestamp::from_millis(0);
-        let guarded =
-            Guarded { since: at, until: at, evidence: "the canaries are silent".into(), held: [id("i1")].into() };
+        let configure = |settings| Command::Configure { service: service("web"), settings: Some(settings) };
+        store.commit_by(by("192.0.2.1"), configure(settings)).await.unwrap();
+        store.commit_by(by("192.0.2.1"), configure(ServiceSettings::default())).await.unwrap();
+        let at = Timestamp::now();
+        let guarded = Guarded { since: at, until: at, evidence: "the link is down".into(), held: [id("i1")].into() };
         for guarded in [Some(guarded), None] {
             store.commit(Command::Guard { service: service("web"), guarded }).await.unwrap();
         }
         assert_eq!(
             told(&*store).await[1..],
             [
-                "2 web/- absent defaults configured (rollcall)",
-                "3 web/- defaults guard off, when_all_critical all, fallback spare configured (rollcall)",
-                "4 web/- absent guarded, 1 held guarded: the canaries are silent (rollcall)",
-                "5 web/- guarded, 1 held absent unguarded (rollcall)",
+                "2 web/- absent all when all critical, fallback spare, no guard configured (192.0.2.1)",
+                "3 web/- all when all critical, fallback spare, no guard nothing set configured (192.0.2.1)",
+                "4 web/- absent guarded guarded: the link is down; keeps i1 (rollcall)",
+                "5 web/- guarded absent unguarded (rollcall)",
             ],
             "{}",
             store.engine()

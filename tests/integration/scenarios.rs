@@ -8,9 +8,9 @@
 //! settings web {"ttl":"10s"} · unset web            what holds for the whole service
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
+//! guard web i1,i2 why it is kept                    its last good set is kept; `unguard web`
 //! events web                                        what has happened to it, the latest last; `*` is anything
 //!   i1 absent passing registered (192.0.2.1)        id, from, to, reason, actor
-//! guard web i1,i2 why it is kept                    its last good set is kept; `unguard web`
 //! advance 5s
 //! zone-file svc.internal.zone                       its text indented below; `=> why it is refused`
 //! no-zone-file svc.internal.zone

@@ -78,6 +78,12 @@ async fn bad_settings_are_refused_with_the_field_at_fault() {
         is_problem(&reply, status, kind);
         assert_eq!(reply.body["pointer"], pointer, "{body}");
     }
+    for (body, detail) in [
+        (r#"{"guard":true}"#, "an object or \"off\" is expected here"),
+        (r#"{"guard":{"ratio":"half"}}"#, "a number is expected here, without quotes"),
+    ] {
+        assert_eq!(world.call("PUT", PATH, Some(body)).await.body["detail"], detail);
+    }
     is_problem(&world.call("PUT", PATH, Some("{")).await, 400, "not-json");
     is_problem(&world.call("PUT", PATH, None).await, 415, "media-type");
     is_problem(&world.call("PUT", "/v1/services/a_b/settings", Some("{}")).await, 422, "invalid-name");

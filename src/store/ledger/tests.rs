@@ -213,7 +213,7 @@ fn shown(ledger: &Ledger) -> String {
 
 /// The books of the same registry and leases, as they would begin.
 fn anew(ledger: &Ledger, now: Moment) -> Ledger {
-    Ledger::restored(settings(), ledger.registry.clone(), ledger.leases.terms(), now)
+    Ledger::restored(settings(), ledger.registry.clone(), ledger.all_leases(), now)
 }
 
 /// What must hold whenever the books are at rest.

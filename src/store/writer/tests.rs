@@ -125,8 +125,8 @@ fn slow() -> (Arc<Local<Slow>>, Sender<()>, Sizes) {
     let (let_write, may_write) = std::sync::mpsc::channel();
     let groups = Sizes::default();
     let journal = Slow { may_write, groups: groups.clone() };
-    let settings =
-        Settings { limits: limits(), name_memory: Duration::from_secs(60), history: KEEP, guard: Default::default() };
+    let name_memory = Duration::from_secs(60);
+    let settings = Settings { limits: limits(), name_memory, history: KEEP, guard: Default::default() };
     (Arc::new(Local::start(restored, settings, journal)), let_write, groups)
 }
 
