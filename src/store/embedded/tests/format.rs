@@ -259,7 +259,13 @@ fn every_cause_and_standing_has_an_octet_of_its_own() {
         Cause::Superseded,
         Cause::Evicted,
     ];
-    let words = causes.map(Cause::as_str).into_iter().chain(["configured", "health: x", "superseded: by a: b"]);
+    let words = causes.map(Cause::as_str).into_iter().chain([
+        "configured",
+        "guarded",
+        "unguarded",
+        "health: x",
+        "superseded: by a: b",
+    ]);
     let octets = |event: &Event| event_record::write_event(event);
     for reason in words {
         event.reason = reason.into();
