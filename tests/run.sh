@@ -109,18 +109,7 @@ tests() {
 }
 
 # Network namespaces need root, building does not: the test program alone runs through sudo.
-system_# The client without the server: it builds, and brings few packages to whoever uses it.
-client_alone() {
-    local features=(--no-default-features --features client) packages
-    cargo clippy --lib "${features[@]}" --locked -- -D warnings
-    packages=$(cargo tree "${features[@]}" --locked --edges normal --prefix none | sed 's/ (\*)$//' | sort -u | wc -l)
-    if [ "$packages" -gt 35 ]; then
-        printf 'the client alone is %d packages, which is more than 35\n' "$packages" >&2
-        return 1
-    fi
-}
-
-tests() {
+system_tests() {
     cargo test --locked --test integration \
         --config "target.'cfg(unix)'.runner = ['sudo', '-n', 'env', 'PATH=$PATH', 'ROLLCALL_TEST_SYSTEM=1']" \
         -- system:: partition:: the_script_
