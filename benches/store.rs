@@ -1,9 +1,10 @@
 //! What durability costs: `cargo bench --bench store`.
 //!
-//! Registrations that are acknowledged when they are on disk, from 64 callers at once, beside a floor taken in
-//! interleaved rounds of the same run: the same octets appended to a file by as many, one fdatasync for all that wait.
-//! Then how late the ends of leases are told, 10,000 within a second and 10,000 at once; and a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to
-//! read; absolute times depend on the disk (`TMPDIR` chooses one).
+//! Registrations that are acknowledged when they are on disk, from 64 callers at once, in interleaved rounds of the same
+//! run beside a store that keeps no events, and beside a floor: the same octets appended to a file by as many, one
+//! fdatasync for all that wait. Then how late the ends of leases are told, 10,000 within a second and 10,000 at once; and
+//! a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to read;
+//! absolute times depend on the disk (`TMPDIR` chooses one).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that fails says where and prints its figures")]
 
@@ -16,7 +17,7 @@ use futures_util::future::join_all;
 use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, ServiceName, Transport};
 use rollcall::registry::{Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register};
 use rollcall::store::snapshot::Reader;
-use rollcall::store::{Embedded, Followed, Memory, Settings, Store};
+use rollcall::store::{Embedded, Followed, Keep, Memory, Settings, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -46,7 +47,8 @@ fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: Duration::from_secs(3600), guard: Default::default() }
+    let history = Keep { age: Duration::from_secs(7 * 24 * 3600), events: 1_000_000 };
+    Settings { limits, name_memory: Duration::from_secs(3600), history, guard: Default::default() }
 }
 
 /// Two tags and two pairs of metadata, no checks.
@@ -317,23 +319,30 @@ async fn main() {
     }
     let dir = tempfile::tempdir().unwrap();
     let embedded: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), settings()).unwrap());
+    let forgetful = tempfile::tempdir().unwrap();
+    let silent = Settings { history: Keep { events: 0, ..settings().history }, ..settings() };
+    let silent: Arc<dyn Store> = Arc::new(Embedded::open(forgetful.path(), silent).unwrap());
     let memory: Arc<dyn Store> = Arc::new(Memory::new(settings()));
-    let (mut durable, mut floor, mut volatile) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut durable, mut without, mut floor, mut volatile) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         durable.push(registrations(&embedded, round).await);
+        without.push(registrations(&silent, round).await);
         floor.push(appends(tempfile::tempfile_in(dir.path()).unwrap()).await);
         volatile.push(registrations(&memory, round).await);
     }
     let ratio = median(durable.iter().zip(&floor).map(|(durable, floor)| durable / floor).collect());
+    let journal = median(durable.iter().zip(&without).map(|(durable, without)| durable / without).collect());
     println!("{CALLERS} callers, each waiting for its answer:");
     println!("  embedded, durable registrations: {:.0}/s", median(durable));
     println!("  floor, append and fdatasync:     {:.0}/s", median(floor));
     println!("  memory:                          {:.0}/s", median(volatile));
     println!("  embedded / floor: {ratio:.2}");
+    println!("  with a journal of events / without: {journal:.2}");
     for (name, over) in [("spread", Duration::from_secs(1)), ("once", Duration::ZERO)] {
         lapses(&embedded, name, over).await;
     }
     embedded.close().await;
+    silent.close().await;
 
     let instances = std::env::var("ROLLCALL_BENCH_INSTANCES").ok().and_then(|number| number.parse().ok());
     restart(instances.unwrap_or(1_000_000)).await;

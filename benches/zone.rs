@@ -12,7 +12,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 use rollcall::model::{Addresses, Health, Instance, Meta, Registration, Revision, State, Timestamp, Transport, Ttl};
-use rollcall::registry::{Batch, Cause, Change, Registry};
+use rollcall::registry::{Actor, Batch, Cause, Change, Registry};
 use rollcall::zone::{Detail, Publisher, Question, Settings, Zone};
 use tokio::time::Instant;
 
@@ -54,7 +54,7 @@ fn put(service: usize, id: usize, revision: u64, weight: u16) -> Batch {
         epoch: Revision(1),
     };
     let changes = vec![Change::Put { instance: Arc::new(instance), cause: Cause::Registered }];
-    Batch { revision: Revision(revision), at: Timestamp::from_millis(0), changes }
+    Batch { revision: Revision(revision), at: Timestamp::from_millis(0), actor: Actor::server(), changes }
 }
 
 struct World {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::model::{Instance, InstanceId, ServiceName, Timestamp};
-use crate::registry::{Batch, Cause, Change, Registry, guard_word};
+use crate::registry::{Actor, Batch, Cause, Change, Registry, guard_word};
 use crate::store::{Followed, Lapsed, Watch};
 use crate::view::{ViewReader, ViewWriter};
 use crate::zone::Publisher;
@@ -167,7 +167,7 @@ fn departure(state: &Registry, lapsed: &[Lapsed]) -> Batch {
     let mut changes: Vec<Change> = lapsed.iter().filter_map(of).collect();
     // Those of one service in one pass.
     changes.sort_by(|a, b| a.service().cmp(b.service()));
-    Batch { revision: state.revision().next(), at: Timestamp::now(), changes }
+    Batch { revision: state.revision().next(), at: Timestamp::now(), actor: Actor::lease(), changes }
 }
 
 fn cause(change: &Change) -> &'static str {

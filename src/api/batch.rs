@@ -24,7 +24,7 @@ use super::registration::RegistrationBody;
 use super::shape::{InstanceShape, LeaseShape};
 use super::{Context, form, guard};
 use crate::model::{InstanceId, LeaseIdError, Place, Revision, ServiceName, StoreId};
-use crate::registry::{Command, IdChoice, Outcome, Precondition, Refusal, Register, Registry, Renewal};
+use crate::registry::{Actor, Command, IdChoice, Outcome, Precondition, Refusal, Register, Registry, Renewal};
 use crate::store::CommitError;
 
 /// Operations of one batch.
@@ -306,7 +306,11 @@ fn refused(refusal: &Refusal, commands: &[Command], view: &Registry) -> Problem 
 }
 
 /// `POST /v1/batch`
-pub(super) async fn batch(State(context): State<Arc<Context>>, request: Request<Body>) -> Result<Response, Problem> {
+pub(super) async fn batch(
+    State(context): State<Arc<Context>>,
+    actor: Actor,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
     let peer = peer(request.extensions())?;
     let BatchBody { operations } = json(request, BATCH_OCTETS_MAX).await?;
     if operations.len() > OPERATIONS_MAX {
@@ -318,7 +322,7 @@ pub(super) async fn batch(State(context): State<Arc<Context>>, request: Request<
     };
     let commands = operations.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
     check_once(&commands)?;
-    let committed = match context.store.commit(Command::Batch(commands.clone())).await {
+    let committed = match context.store.commit_by(actor, Command::Batch(commands.clone())).await {
         Ok(committed) => committed,
         Err(CommitError::Refused(refusal)) => {
             return Err(refused(&refusal, &commands, &context.view.load()));

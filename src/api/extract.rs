@@ -2,8 +2,10 @@
 //! words of its own is refused here by a problem document.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -19,9 +21,9 @@ use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 
 use super::form::forms;
 use super::problem::Problem;
-use super::wording;
+use super::{Peer, wording};
 use crate::model::{InstanceId, Revision, ServiceName, ZoneName};
-use crate::registry::Precondition;
+use crate::registry::{Actor, Precondition};
 
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -217,6 +219,15 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for UniqueMap<T> {
             }
         }
         deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+/// Who sent the request, as the journal names them.
+impl<S: Send + Sync> FromRequestParts<S> for Actor {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>();
+        Ok(Self::client(peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip())))
     }
 }
 

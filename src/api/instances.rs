@@ -18,7 +18,9 @@ use super::wait::Patience;
 use super::waiting::Caller;
 use super::{BODY_OCTETS_MAX, Context, Peer, guard};
 use crate::model::{Instance, InstanceId, Label, Revision, ServiceName};
-use crate::registry::{Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register, Registry};
+use crate::registry::{
+    Actor, Amendment, Command, Expiry, IdChoice, Outcome, Precondition, Refusal, Register, Registry,
+};
 use crate::store::CommitError;
 
 /// Tries to find an id that no instance has, when the server chooses.
@@ -70,6 +72,7 @@ async fn read(
 /// `PUT /v1/services/{service}/instances/{id}`
 pub(super) async fn register(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     caller: Caller,
     params: Params,
@@ -78,7 +81,7 @@ pub(super) async fn register(
     let (service, id) = (new_service_name(&service, &context.zone)?, instance_id(&id)?);
     let patience = Patience::take(params, caller, &context)?;
     let register = read(&context, service, IdChoice::Given(id), request).await?;
-    let committed = context.commit(Command::Register(Box::new(register))).await?;
+    let committed = context.commit(actor, Command::Register(Box::new(register))).await?;
     let Outcome::Registered { created, instance } = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
@@ -100,6 +103,7 @@ pub(super) fn random_id() -> InstanceId {
 /// `POST /v1/services/{service}/instances`
 pub(super) async fn register_chosen(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path(service): Path<String>,
     caller: Caller,
     params: Params,
@@ -109,15 +113,18 @@ pub(super) async fn register_chosen(
     let patience = Patience::take(params, caller, &context)?;
     let mut register = read(&context, service, IdChoice::Chosen(random_id()), request).await?;
     for _ in 0..CHOICE_TRIES {
-        let committed = match context.store.commit(Command::Register(Box::new(register.clone()))).await {
-            Ok(committed) => committed,
-            // Somebody has the id: take another.
-            Err(CommitError::Refused(Refusal::Precondition { .. })) if register.precondition == Precondition::None => {
-                register.id = IdChoice::Chosen(random_id());
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let committed =
+            match context.store.commit_by(actor.clone(), Command::Register(Box::new(register.clone()))).await {
+                Ok(committed) => committed,
+                // Somebody has the id: take another.
+                Err(CommitError::Refused(Refusal::Precondition { .. }))
+                    if register.precondition == Precondition::None =>
+                {
+                    register.id = IdChoice::Chosen(random_id());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
         context.served(committed.revision).await?;
         let Outcome::Registered { instance, .. } = &committed.outcome else { break };
         let location = format!("/v1/services/{}/instances/{}", instance.service, instance.id);
@@ -147,6 +154,7 @@ pub(super) async fn show(
 /// `PATCH /v1/services/{service}/instances/{id}`
 pub(super) async fn amend(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -170,7 +178,7 @@ pub(super) async fn amend(
         tags: body.tags.map(tags).transpose()?,
         meta: body.meta.map(meta).transpose()?,
     };
-    let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
+    let committed = context.commit(actor, Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(instance) = &committed.outcome else {
         return Err(Problem::another_outcome());
     };
@@ -180,6 +188,7 @@ pub(super) async fn amend(
 /// `DELETE /v1/services/{service}/instances/{id}`
 pub(super) async fn deregister(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     headers: HeaderMap,
     request: Request<Body>,
@@ -187,7 +196,7 @@ pub(super) async fn deregister(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let precondition = precondition(&headers)?;
     no_body(request).await?;
-    let committed = context.commit(Command::Deregister { service, id, precondition }).await?;
+    let committed = context.commit(actor, Command::Deregister { service, id, precondition }).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(committed.revision));
     Ok(response)

@@ -68,6 +68,9 @@ kinds! {
         "An instance under another id registered the same address and port later.";
     CursorGone "cursor-gone", "The cursor is too old",
         "The list has moved on since the page that the cursor is from. Begin again without a cursor.";
+    BeyondHistory "beyond-history", "The journal does not reach back that far",
+        "What happened at that time is no longer known, or was before the journal began. `begins` of `GET /v1/events` says \
+         from when on it is.";
     LeaseGone "lease-gone", "The lease is not alive",
         "The lease lapsed, was revoked or never granted. Register again, or grant another first to register on. After \
          a renewal `ids` lists all that are not alive.";
@@ -90,7 +93,7 @@ kinds! {
     Internal "internal", "The server is at fault",
         "A defect of the server.";
     Busy "busy", "The server has its hands full",
-        "Too many large answers are still being read. Try again, or ask for smaller pages.";
+        "Too many large answers, or as much of the journal as may be, are being read. Try again, or ask for smaller pages.";
     TooManyWaiting "too-many-waiting", "Too many requests wait",
         "As many requests wait for a change as may. Ask without waiting, or try again later.";
     Unavailable "unavailable", "The registry is not available",

@@ -16,7 +16,7 @@ use super::shape::LeaseShape;
 use super::values::lease_ttl;
 use super::{BODY_OCTETS_MAX, Context, form};
 use crate::model::{Lease, LeaseId};
-use crate::registry::{Command, Outcome, Refusal};
+use crate::registry::{Actor, Command, Outcome, Refusal};
 use crate::store::CommitError;
 
 /// Leases that one call may renew.
@@ -66,10 +66,14 @@ impl Context {
 }
 
 /// `POST /v1/leases`
-pub(super) async fn grant(State(context): State<Arc<Context>>, request: Request<Body>) -> Result<Response, Problem> {
+pub(super) async fn grant(
+    State(context): State<Arc<Context>>,
+    actor: Actor,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
     let body: GrantBody = json(request, BODY_OCTETS_MAX).await?;
     let ttl = lease_ttl(&body.ttl, "/ttl")?;
-    let committed = context.commit(Command::Grant { ttl }).await?;
+    let committed = context.commit(actor, Command::Grant { ttl }).await?;
     let Outcome::Granted(lease) = committed.outcome else {
         return Err(Problem::another_outcome());
     };
@@ -131,12 +135,13 @@ pub(super) async fn show(State(context): State<Arc<Context>>, Path(id): Path<Str
 /// `DELETE /v1/leases/{id}`
 pub(super) async fn revoke(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path(id): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     no_body(request).await?;
     let lease: LeaseId = id.parse().map_err(|_| Problem::no_lease(&id))?;
-    match context.store.commit(Command::Revoke(lease)).await {
+    match context.store.commit_by(actor, Command::Revoke(lease)).await {
         Ok(committed) => {
             context.served(committed.revision).await?;
             Ok(StatusCode::NO_CONTENT.into_response())

@@ -34,7 +34,9 @@ mod openapi;
 mod routes;
 // The routes.
 mod batch;
+mod events;
 mod explain;
+mod history;
 mod instances;
 mod leases;
 mod services;
@@ -62,7 +64,7 @@ pub use routes::router;
 pub use serve::{Listeners, Settings};
 
 use crate::model::{InstanceId, ProbeReport, Registration, Revision, ServiceName, ZoneName};
-use crate::registry::Command;
+use crate::registry::{Actor, Command};
 use crate::store::{Committed, Store};
 use crate::view::ViewReader;
 use crate::zone::Zone;
@@ -143,9 +145,9 @@ pub struct Peer(pub SocketAddr);
 pub struct Closing(pub tokio::sync::watch::Receiver<bool>);
 
 impl Context {
-    /// Carries a command out and waits until this node serves the result.
-    async fn commit(&self, command: Command) -> Result<Committed, Problem> {
-        let committed = self.store.commit(command).await?;
+    /// Carries out a command that an actor asks for, and waits until this node serves the result.
+    async fn commit(&self, actor: Actor, command: Command) -> Result<Committed, Problem> {
+        let committed = self.store.commit_by(actor, command).await?;
         self.served(committed.revision).await?;
         Ok(committed)
     }

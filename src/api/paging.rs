@@ -71,17 +71,22 @@ pub(super) struct Page {
     pub(super) limit: usize,
 }
 
+/// Takes `limit` from the parameters.
+pub(super) fn limit(params: &mut Params) -> Result<usize, Problem> {
+    match params.take("limit")? {
+        None => Ok(LIMIT_DEFAULT),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            .ok_or_else(|| Problem::invalid_parameter(format!("`limit` is 1 to {LIMIT_MAX}"))),
+    }
+}
+
 impl Page {
     /// Takes `limit` and `cursor` from the parameters.
     pub(super) fn take(params: &mut Params, view: &ViewReader, pins: &Pins) -> Result<Self, Problem> {
-        let limit = match params.take("limit")? {
-            None => LIMIT_DEFAULT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-                .ok_or_else(|| Problem::invalid_parameter(format!("`limit` is 1 to {LIMIT_MAX}")))?,
-        };
+        let limit = limit(params)?;
         let Some(cursor) = params.take("cursor")? else {
             return Ok(Self { view: view.load(), after: String::new(), limit });
         };

@@ -12,8 +12,8 @@ use super::form;
 use super::kind::Kind;
 use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
 use crate::registry::Refusal;
-use crate::store::CommitError;
 use crate::store::snapshot::{Fault, SnapshotError};
+use crate::store::{CommitError, ReadError};
 
 /// A request that was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -317,6 +317,22 @@ impl Problem {
         problem
     }
 
+    /// As many read the journal as may.
+    pub(super) fn journal_busy() -> Self {
+        let detail = "as many requests read the journal as may at once; try again";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Busy, detail);
+        problem.0.headers.push((header::RETRY_AFTER, "1"));
+        problem
+    }
+
+    /// The journal does not reach back to a time.
+    pub(super) fn beyond_history(begins: Timestamp) -> Self {
+        let detail = format!(
+            "the journal tells what has happened since {begins}; --history-age and --history-events say how much is kept"
+        );
+        Self::new(StatusCode::GONE, Kind::BeyondHistory, detail)
+    }
+
     /// The engine answered a command with what belongs to another.
     pub(super) fn another_outcome() -> Self {
         Self::unavailable("the store answered something else")
@@ -387,6 +403,15 @@ impl From<CommitError> for Problem {
         match error {
             CommitError::Refused(refusal) => Self::refused(&refusal),
             CommitError::Unavailable(reason) => Self::unavailable(&reason),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Busy => Self::journal_busy(),
+            ReadError::Unavailable(reason) => Self::unavailable(&reason),
         }
     }
 }

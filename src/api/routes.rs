@@ -11,7 +11,10 @@ use siphasher::sip::SipHasher;
 
 use super::openapi::{self, Routes};
 use super::problem::Problem;
-use super::{Context, batch, explain, guard, instances, leases, services, settings, snapshot, status, wait, watch};
+use super::{
+    Context, batch, events, explain, guard, history, instances, leases, services, settings, snapshot, status, wait,
+    watch,
+};
 
 fn routes() -> Routes {
     let of_instances = Routes::new()
@@ -39,6 +42,8 @@ fn routes() -> Routes {
     let of_changes =
         of_leases.post("/v1/batch", batch::batch, openapi::batch()).get("/v1/watch", watch::watch, openapi::watch());
     of_changes
+        .get("/v1/events", events::list, openapi::list_events())
+        .get("/v1/history", history::history, openapi::history())
         .get("/v1/explain", explain::explain, openapi::explain())
         .get("/v1/snapshot", snapshot::save, openapi::save_snapshot())
         .put("/v1/snapshot", snapshot::restore, openapi::restore_snapshot())

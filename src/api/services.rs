@@ -18,7 +18,7 @@ use super::shape::{GuardShape, InstanceShape};
 use super::waiting::{Caller, LongPoll};
 use super::{Context, guard};
 use crate::model::{Instance, Label, Revision, ServiceName, StoreId};
-use crate::registry::{Command, Outcome, Scope, Service};
+use crate::registry::{Actor, Command, Outcome, Scope, Service};
 use crate::view::Interest;
 
 forms! {
@@ -151,8 +151,8 @@ pub(super) async fn instances(
     Ok(listed(&page, &InstancesShape { store, revision, instances, guard, next }))
 }
 
-async fn deregister_all(context: &Context, scope: Scope) -> Result<Response, Problem> {
-    let committed = context.commit(Command::DeregisterAll(scope)).await?;
+async fn deregister_all(context: &Context, actor: Actor, scope: Scope) -> Result<Response, Problem> {
+    let committed = context.commit(actor, Command::DeregisterAll(scope)).await?;
     let Outcome::Deregistered(count) = committed.outcome else {
         return Err(Problem::another_outcome());
     };
@@ -164,6 +164,7 @@ async fn deregister_all(context: &Context, scope: Scope) -> Result<Response, Pro
 /// `DELETE /v1/services/{service}`
 pub(super) async fn deregister(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path(service): Path<String>,
     params: Params,
     request: Request<Body>,
@@ -171,12 +172,13 @@ pub(super) async fn deregister(
     let service = service_name(&service)?;
     params.finish()?;
     no_body(request).await?;
-    deregister_all(&context, Scope::Service(service)).await
+    deregister_all(&context, actor, Scope::Service(service)).await
 }
 
 /// `DELETE /v1/services?under=payments`
 pub(super) async fn deregister_under(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     mut params: Params,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -185,5 +187,5 @@ pub(super) async fn deregister_under(
     no_body(request).await?;
     let group =
         group.ok_or_else(|| Problem::invalid_parameter("`under` says which group; all at once is not offered"))?;
-    deregister_all(&context, Scope::Under(service_name(&group)?)).await
+    deregister_all(&context, actor, Scope::Under(service_name(&group)?)).await
 }

@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::values::ttl;
 use super::{BODY_OCTETS_MAX, Context, form, guard};
 use crate::model::{Duration, Revision, ServiceName, ServiceSettings, Ttl, WhenAllCritical};
-use crate::registry::{Command, Outcome};
+use crate::registry::{Actor, Command, Outcome};
 
 /// What is to hold for a service. What is left out or null is as the server has it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -89,10 +89,11 @@ fn respond(status: StatusCode, service: &ServiceName, settings: &ServiceSettings
 /// Makes settings hold, or none; says whether there were any before.
 async fn set(
     context: &Context,
+    actor: Actor,
     service: ServiceName,
     settings: Option<ServiceSettings>,
 ) -> Result<(bool, Revision), Problem> {
-    let committed = context.commit(Command::Configure { service, settings }).await?;
+    let committed = context.commit(actor, Command::Configure { service, settings }).await?;
     match committed.outcome {
         Outcome::Configured { existed } => Ok((existed, committed.revision)),
         _ => Err(Problem::another_outcome()),
@@ -113,13 +114,14 @@ pub(super) async fn show(
 /// `PUT /v1/services/{service}/settings`
 pub(super) async fn configure(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path(service): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let service = new_service_name(&service, &context.zone)?;
     let body: SettingsBody = json(request, BODY_OCTETS_MAX).await?;
     let settings = body.understand(&service, &context)?;
-    let (existed, revision) = set(&context, service.clone(), Some(settings.clone())).await?;
+    let (existed, revision) = set(&context, actor, service.clone(), Some(settings.clone())).await?;
     let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok(respond(status, &service, &settings, revision))
 }
@@ -127,12 +129,13 @@ pub(super) async fn configure(
 /// `DELETE /v1/services/{service}/settings`
 pub(super) async fn remove(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path(service): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let service = service_name(&service)?;
     no_body(request).await?;
-    let (existed, revision) = set(&context, service, None).await?;
+    let (existed, revision) = set(&context, actor, service, None).await?;
     if !existed {
         return Err(Problem::no_settings());
     }

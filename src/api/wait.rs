@@ -18,7 +18,7 @@ use super::values::expiry;
 use super::waiting::{Caller, Place};
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Duration, Instance, InstanceId, ServiceName, State as InstanceState};
-use crate::registry::{Amendment, Command, Expiry, Outcome, Registry};
+use crate::registry::{Actor, Amendment, Command, Expiry, Outcome, Registry};
 use crate::view::Interest;
 use crate::zone::Until;
 
@@ -110,6 +110,7 @@ fn until_safe(mut params: Params) -> Result<bool, Problem> {
 /// `POST /v1/services/{service}/instances/{id}/drain`
 pub(super) async fn drain(
     State(context): State<Arc<Context>>,
+    actor: Actor,
     Path((service, id)): Path<(String, String)>,
     caller: Caller,
     params: Params,
@@ -130,7 +131,7 @@ pub(super) async fn drain(
         tags: None,
         meta: None,
     };
-    let committed = context.commit(Command::Amend(Box::new(amendment))).await?;
+    let committed = context.commit(actor, Command::Amend(Box::new(amendment))).await?;
     let Outcome::Amended(mut instance) = committed.outcome else {
         return Err(Problem::another_outcome());
     };

@@ -189,6 +189,11 @@ impl LongPoll {
         Ok(Self { after, wait })
     }
 
+    /// The position, when it is one of this store.
+    pub(super) fn after_in(&self, store: &StoreId) -> Option<Revision> {
+        self.after.as_ref().and_then(|after| after.of(store))
+    }
+
     /// Waits for the first change after the position that touches what is listed, or for the time to pass. The page is
     /// one of the present then.
     pub(super) async fn wait(

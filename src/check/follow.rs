@@ -15,7 +15,7 @@ use super::post::{Ended, Wish, Word};
 use super::prober::Prober;
 use super::{Settings, Targets};
 use crate::model::{InstanceId, ProbeReport, ServiceName};
-use crate::registry::Command;
+use crate::registry::{Actor, Command};
 use crate::store::Store;
 
 /// Transitions that are committed at once. An engine that writes to disk gathers them into few writes.
@@ -136,6 +136,7 @@ impl Follower {
 
 async fn commit(store: Arc<dyn Store>, Wish { key, observation }: Wish) -> Ended {
     let (health, error) = (observation.health, observation.error.clone());
-    let result = store.commit(Command::Observe(Box::new(observation))).await;
+    let actor = Actor::check(&observation.check);
+    let result = store.commit_by(actor, Command::Observe(Box::new(observation))).await;
     Ended { key, health, error, result }
 }

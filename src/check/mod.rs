@@ -12,7 +12,7 @@
 //! one wheel says when a check comes up or a probe has to end, and one set of sockets says what has happened. A check
 //! that is not being probed is an entry in a table and nothing else. [`Targets`] says where a probe may go, and is
 //! asked by the API when an instance registers, and here before every probe. A kind of probe is one file that says what
-//! to do on a connection ([`dialogue`]).
+//! to do on a connection (`check::dialogue`).
 //!
 //! An opinion stands when the store says so. A transition that could not be committed leaves the threshold where
 //! it was, so the next probe that agrees asks for it again, and one that disagrees withdraws it. All of them leave by

@@ -20,10 +20,12 @@ use crate::model::{
     Timestamp,
 };
 use crate::registry::{
-    Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
+    Actor, Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
 };
 use crate::store::snapshot::{Replaced, Restorable, Snapshot};
-use crate::store::{self, CommitError, Committed, Followed, Memory, Store, Watch};
+use crate::store::{
+    self, CommitError, Committed, EventPage, EventQuery, Followed, Keep, Memory, ReadError, Store, Watch,
+};
 
 /// A memory store that can be away, and counts what checks want to tell it.
 struct Flaky {
@@ -46,14 +48,18 @@ impl Store for Flaky {
         self.memory.serial_base()
     }
 
-    async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
+    async fn commit_by(&self, actor: Actor, command: Command) -> Result<Committed, CommitError> {
         if matches!(command, Command::Observe(_)) {
             self.observations.send_modify(|count| *count += 1);
             if self.away.load(SeqCst) {
                 return Err(CommitError::Unavailable("a test says so".to_owned()));
             }
         }
-        self.memory.commit(command).await
+        self.memory.commit_by(actor, command).await
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<EventPage, ReadError> {
+        self.memory.events(query).await
     }
 
     async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, CommitError> {
@@ -119,7 +125,8 @@ impl Rig {
             reserved: Reserved::default(),
         };
         let name_memory = StdDuration::from_secs(3600);
-        let memory = Memory::new(store::Settings { limits, name_memory, guard: Default::default() });
+        let history = Keep { age: name_memory, events: 1000 };
+        let memory = Memory::new(store::Settings { limits, name_memory, history, guard: Default::default() });
         let store = Arc::new(Flaky { memory, away: AtomicBool::new(false), observations: watch::Sender::new(0) });
         let ((checker, reports), shutdown, metrics) = spawn(&store, settings);
         Self { watch: store.watch(None), store, registry: Registry::default(), metrics, shutdown, checker, reports }

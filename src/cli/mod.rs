@@ -12,8 +12,10 @@ mod deregister;
 mod drain;
 mod explain;
 mod fault;
+mod history;
 mod instance;
 mod list;
+mod moment;
 mod register;
 mod renew;
 mod run;
@@ -66,6 +68,8 @@ enum Command {
     Get(list::GetArgs),
     /// Print changes as they happen
     Watch(watch::WatchArgs),
+    /// Show what has happened and by whom, or who was in DNS at a time
+    History(history::HistoryArgs),
     /// Show what DNS answers to a question, and why
     Explain(explain::ExplainArgs),
     /// Save all that a server keeps, or put it back
@@ -102,6 +106,7 @@ impl Command {
             Self::Services(args) => args.connection.output,
             Self::Get(args) => args.connection.output,
             Self::Watch(args) => args.connection.output,
+            Self::History(args) => args.connection.output,
             Self::Explain(args) => args.connection.output,
             Self::Snapshot(args) => args.output(),
             Self::Status(args) => args.connection.output,
@@ -174,6 +179,7 @@ fn perform(
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out, err).await,
             Command::Watch(args) => args.run(environment, out).await,
+            Command::History(args) => args.run(environment, out, err).await,
             Command::Explain(args) => args.run(environment, out).await,
             Command::Snapshot(args) => args.run(environment, out, err).await,
             Command::Status(args) => args.run(environment, out).await,

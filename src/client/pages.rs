@@ -58,7 +58,7 @@ impl List<'_> {
     }
 }
 
-fn take_entries(client: &Client, page: &mut Value, list: &'static str) -> Result<Vec<Value>, ClientError> {
+pub(super) fn take_entries(client: &Client, page: &mut Value, list: &'static str) -> Result<Vec<Value>, ClientError> {
     match page.get_mut(list).map(Value::take) {
         Some(Value::Array(entries)) => Ok(entries),
         _ => Err(client.protocol_error(format!("the answer has no list of {list}"))),

@@ -85,6 +85,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME")]
     pub name_memory: Option<String>,
 
+    /// How long it is known what has happened, 1m to 8760h
+    #[arg(long, value_name = "TIME")]
+    pub history_age: Option<String>,
+
+    /// How many events are kept of what has happened, 0 to 10000000; with --memory at most 100000
+    #[arg(long, value_name = "N")]
+    pub history_events: Option<String>,
+
     /// The largest UDP message to send, 512 to 4096 octets
     #[arg(long, value_name = "OCTETS")]
     pub udp_payload: Option<String>,
@@ -140,6 +148,8 @@ impl ServeArgs {
                 Key::Canary => many(&self.canary),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),
+                Key::HistoryAge => one(&self.history_age),
+                Key::HistoryEvents => one(&self.history_events),
                 Key::UdpPayload => one(&self.udp_payload),
                 Key::MaxInstancesPerService => one(&self.max_instances_per_service),
                 Key::Insecure => one(&self.insecure),

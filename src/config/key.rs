@@ -26,6 +26,8 @@ pub enum Key {
     Canary,
     Ttl,
     NameMemory,
+    HistoryAge,
+    HistoryEvents,
     UdpPayload,
     MaxInstancesPerService,
     Insecure,
@@ -48,7 +50,7 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Zone,
         Self::Zones,
         Self::Dns,
@@ -67,6 +69,8 @@ impl Key {
         Self::Canary,
         Self::Ttl,
         Self::NameMemory,
+        Self::HistoryAge,
+        Self::HistoryEvents,
         Self::UdpPayload,
         Self::MaxInstancesPerService,
         Self::Insecure,
@@ -96,6 +100,8 @@ impl Key {
             Self::Canary => ("canary", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),
+            Self::HistoryAge => ("history_age", Takes::Text, "168h"),
+            Self::HistoryEvents => ("history_events", Takes::Number, "1000000"),
             Self::UdpPayload => ("udp_payload", Takes::Number, "1232"),
             Self::MaxInstancesPerService => ("max_instances_per_service", Takes::Number, "1000"),
             Self::Insecure => ("insecure", Takes::Switch, "false"),

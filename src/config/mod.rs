@@ -69,6 +69,10 @@ pub struct Config {
     pub ttl: Ttl,
     /// How long the name of a service that has gone is known: 0 s to 168 h.
     pub name_memory: Duration,
+    /// How long events are kept: 1 m to 8,760 h.
+    pub history_age: Duration,
+    /// How many events are kept: 0 to 10,000,000.
+    pub history_events: usize,
     /// The largest UDP message in octets: 512 to 4096.
     pub udp_payload: u16,
     /// How many instances a service may have: 1 to 2,000,000.
@@ -156,6 +160,8 @@ impl Config {
             Key::Canary => texts(&self.canaries),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),
+            Key::HistoryAge => json!(self.history_age),
+            Key::HistoryEvents => json!(self.history_events),
             Key::UdpPayload => json!(self.udp_payload),
             Key::MaxInstancesPerService => json!(self.instances_per_service_max),
             Key::Insecure => json!(self.insecure),

@@ -15,6 +15,9 @@ const DNS_PORT: u16 = 8600;
 const HTTP_PORT: u16 = 8500;
 /// Each is asked once a second.
 const CANARIES_MAX: usize = 16;
+/// A year.
+const HISTORY_AGE_MAX: Duration = Duration::from_secs(8760 * 3600);
+const HISTORY_EVENTS_MAX: usize = 10_000_000;
 
 impl Config {
     /// What was written, understood.
@@ -43,6 +46,8 @@ impl Config {
             canaries: canaries(spec)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
+            history_age: spec.one(Key::HistoryAge, history_age)?,
+            history_events: spec.one(Key::HistoryEvents, |text| number(text, 0, HISTORY_EVENTS_MAX))?,
             udp_payload: spec.one(Key::UdpPayload, |text| number(text, 512, 4096))?,
             instances_per_service_max: spec.one(Key::MaxInstancesPerService, |text| number(text, 1, 2_000_000))?,
             insecure: spec.switch(Key::Insecure)?,
@@ -158,6 +163,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn within(duration: Duration, max: Duration) -> Result<Duration, String> {
     if duration <= max { Ok(duration) } else { Err(format!("at most {max}")) }
+}
+
+fn history_age(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_secs(60)..=HISTORY_AGE_MAX;
+    Some(duration(text)?)
+        .filter(|age| range.contains(age))
+        .ok_or_else(|| format!("{} to {}", range.start(), range.end()))
 }
 
 fn number<T>(text: &str, min: T, max: T) -> Result<T, String>

@@ -16,6 +16,14 @@ impl Timestamp {
         Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// A time that is written as RFC 3339 has it, in UTC or with an offset from it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, offset) = split_offset(text)?;
+        let time = humantime::parse_rfc3339(&format!("{}Z", local.to_ascii_uppercase())).ok()?;
+        let milliseconds = u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?;
+        milliseconds.checked_add_signed(-offset * 60_000).map(Self)
+    }
+
     /// A time from milliseconds since 1970.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
@@ -42,6 +50,24 @@ impl Timestamp {
     }
 }
 
+/// The part before the offset (RFC 3339 §5.6), and the minutes that its clock is ahead of UTC.
+fn split_offset(text: &str) -> Option<(&str, i64)> {
+    if let Some(local) = text.strip_suffix(['Z', 'z']) {
+        return Some((local, 0));
+    }
+    let split = text.len().checked_sub("+00:00".len())?;
+    let (local, offset) = (text.get(..split)?, text.get(split..)?);
+    let sign = match offset.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok())?;
+    let (hours, minutes) = offset[1..].split_once(':')?;
+    let (hours, minutes) = (number(hours).filter(|hours| *hours < 24)?, number(minutes).filter(|m| *m < 60)?);
+    Some((local, sign * (hours * 60 + minutes)))
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The last millisecond of the year 9999: what RFC 3339 can write.
@@ -64,6 +90,31 @@ mod tests {
     #[test]
     fn times_are_rfc_3339_utc() {
         assert_eq!(Timestamp::from_millis(1_764_000_000_120).to_string(), "2025-11-24T16:00:00.120Z");
+        let written = Timestamp::from_millis(1_764_000_000_120);
+        for text in [
+            "2025-11-24T16:00:00.120Z",
+            "2025-11-24t16:00:00.12z",
+            "2025-11-24T17:30:00.12+01:30",
+            "2025-11-24T08:00:00.120-08:00",
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(written), "{text}");
+        }
+        for bad in [
+            "",
+            "Z",
+            "14:03",
+            "2025-11-24",
+            "2025-11-24T16:00:00",
+            "2025-11-24T16:00:00+1:00",
+            "2025-11-24T16:00:00+24:00",
+            "2025-11-24T16:00:00+01:é",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "2025-13-24T16:00:00Z",
+            "2025-11-24T16:00:00+-1:00",
+        ] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
         assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

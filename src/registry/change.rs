@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::actor::Actor;
 use crate::model::{Guarded, Instance, Revision, ServiceName, ServiceSettings, Timestamp, Transport};
 
 /// All that one commit changed; one position in the history.
@@ -11,6 +12,8 @@ pub struct Batch {
     pub revision: Revision,
     /// When it was committed.
     pub at: Timestamp,
+    /// Who asked for it; the server itself for what the passing of time brings.
+    pub actor: Actor,
     /// The changes, in the order they happened. Never empty.
     pub changes: Vec<Change>,
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::actor::Actor;
 use super::change::{Batch, Cause, Change};
 use super::command::{Amendment, Expiry, IdChoice, Observation, Outcome, Precondition, Refusal, Register, Scope};
 use super::conflict;
@@ -144,7 +145,7 @@ impl Registry {
     fn without(&self, ghosts: &[Arc<Instance>], now: Timestamp) -> Self {
         let mut without = self.clone();
         let changes = ghosts.iter().map(superseded).collect();
-        without.foresee(&Batch { revision: self.next_revision(), at: now, changes });
+        without.foresee(&Batch { revision: self.next_revision(), at: now, actor: Actor::server(), changes });
         without
     }
 

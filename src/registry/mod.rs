@@ -8,18 +8,24 @@
 //! Plain data without clocks, locks or waiting. Leases are known by id and length only: who may still renew is the
 //! store's business. A clone costs O(1) and is a consistent snapshot.
 
+mod actor;
 mod change;
 mod command;
 mod conflict;
+mod event;
 mod judge;
 mod limits;
+mod past;
 mod state;
 
+pub use actor::Actor;
 pub use change::{Batch, Cause, Change, guard_word};
 pub use command::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Observation, Outcome, Precondition, Refusal, Register, Renewal,
     Scope,
 };
+pub use event::{Event, EventPosition, Standing, Trail};
 pub use judge::Judgement;
 pub use limits::{Limits, Reserved};
+pub use past::{Past, Stood};
 pub use state::{Registry, Remains, Service, Superseded};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::ledger::Ledger;
 use super::unknown::Unknown;
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName};
-use crate::registry::{Batch, Change, Registry, Remains};
+use crate::registry::{Batch, Change, Registry, Remains, Trail};
 
 /// The names of an instance.
 pub(super) type InstanceName = (ServiceName, InstanceId);
@@ -45,8 +45,8 @@ impl Dirty {
         self.leases.extend(ledger.leases_touched());
     }
 
-    /// What the books say of all of it.
-    pub(super) fn group(&self, ledger: &Ledger) -> Group {
+    /// What the books say of all of it, and what a trail says of how it came about.
+    pub(super) fn group(&self, ledger: &Ledger, trail: Trail) -> Group {
         let registry = ledger.registry();
         let instance = |(service, id): &InstanceName| registry.instance(service, id.as_str()).cloned();
         let service = |name: &ServiceName| Some(remains(registry, name)).filter(|remains| !remains.is_empty());
@@ -55,6 +55,7 @@ impl Dirty {
             instances: all(&self.instances, instance),
             services: all(&self.services, service),
             leases: all(&self.leases, |id| ledger.lease_ttl(*id)),
+            trail,
         }
     }
 }
@@ -75,6 +76,8 @@ pub struct Group {
     pub(super) instances: Vec<(InstanceName, Option<Arc<Instance>>)>,
     pub(super) services: Vec<(ServiceName, Option<Remains>)>,
     pub(super) leases: Vec<(LeaseId, Option<Duration>)>,
+    /// What has happened since the last group that was kept.
+    pub(super) trail: Trail,
 }
 
 /// All there is to write.
@@ -83,4 +86,6 @@ pub struct Whole {
     pub(super) registry: Registry,
     pub(super) leases: Vec<(LeaseId, Duration)>,
     pub(super) unknown: Arc<Unknown>,
+    /// What has happened since the last group that was kept; the content itself is no event.
+    pub(super) trail: Trail,
 }

@@ -1,6 +1,7 @@
 //! What an engine of one node is given: how to keep changes, and what was kept.
 
 use super::group::{Group, Whole};
+use super::history::History;
 use super::unknown::Unknown;
 use crate::model::{Duration, LeaseId, StoreId};
 use crate::registry::Registry;
@@ -9,8 +10,13 @@ use crate::registry::Registry;
 pub trait Journal: Send + 'static {
     /// The name of the engine that it makes.
     const ENGINE: &'static str;
-    /// Whether it keeps anything; otherwise it is not asked to.
+    /// Whether it keeps anything but events. Otherwise a group is no more than its trail, and writing it does not block.
     const KEEPS: bool;
+    /// How its events are read.
+    type History: History;
+
+    /// Reads the events of this journal, while it is written.
+    fn history(&self) -> Self::History;
 
     /// Makes a group durable, all of it or nothing. May block.
     ///
@@ -21,6 +27,7 @@ pub trait Journal: Send + 'static {
     fn write(&mut self, group: &Group, unknown: &Unknown) -> Result<(), String>;
 
     /// Puts other content in place of all there is, durably, all of it or nothing. May block for long.
+    /// What the journal of events tells is whole from then on: nobody knows what led there.
     ///
     /// # Errors
     /// What is wrong, and what is known of the content then.

@@ -266,12 +266,6 @@ impl Leases {
         }
     }
 
-    /// Every lease and its length.
-    #[cfg(test)]
-    pub(super) fn terms(&self) -> Vec<(LeaseId, Duration)> {
-        self.held.iter().map(|(id, held)| (*id, held.ttl)).collect()
-    }
-
     /// Every lease and who is on it.
     #[cfg(test)]
     pub(super) fn members_of_all(&self) -> std::collections::BTreeMap<LeaseId, BTreeSet<Member>> {

@@ -20,7 +20,7 @@ use super::{Committed, Lapsed, Settings};
 use crate::guard::{self, Silent};
 use crate::model::{Duration, Instance, InstanceId, InstanceLease, Lease, LeaseId, ServiceName, Transport};
 use crate::registry::{
-    Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
+    Actor, Batch, Cause, Change, Command, Judgement, LeaseWish, Outcome, Refusal, Register, Registry, Renewal,
 };
 
 /// Lapsed leases whose instances leave in one batch. More wait for the next, which follows at once.
@@ -29,6 +29,12 @@ const LAPSED_PER_BATCH: usize = 512;
 /// By how much the end of a lease is put off at a time: an eighth of its length, within these.
 const PUT_OFF: StdDuration = StdDuration::from_secs(1);
 const PUT_OFF_MAX: StdDuration = StdDuration::from_secs(5);
+/// Who asks, and when.
+#[derive(Debug, Clone, Copy)]
+struct By<'a> {
+    actor: &'a Actor,
+    now: Moment,
+}
 
 /// What a command or the passing of time changes.
 #[derive(Debug)]
@@ -225,35 +231,37 @@ impl Ledger {
     ///
     /// # Errors
     /// Why it may not.
-    pub(super) fn decide(&self, command: &Command, now: Moment) -> Result<Decision, Refusal> {
+    pub(super) fn decide(&self, command: &Command, actor: &Actor, now: Moment) -> Result<Decision, Refusal> {
         let mut draft = Draft::new(&self.registry, &self.leases);
+        let by = By { actor, now };
         match command {
-            Command::Batch(commands) => self.decide_batch(&mut draft, commands, now),
-            command => self.decide_in(&draft, command, now),
+            Command::Batch(commands) => self.decide_batch(&mut draft, commands, by),
+            command => self.decide_in(&draft, command, by),
         }
     }
 
     /// Decides the commands of a batch one after the other, each on what those before it lead to.
-    fn decide_batch(&self, draft: &mut Draft<'_>, commands: &[Command], now: Moment) -> Result<Decision, Refusal> {
+    fn decide_batch(&self, draft: &mut Draft<'_>, commands: &[Command], by: By<'_>) -> Result<Decision, Refusal> {
         let (mut changes, mut leases, mut outcomes) = (Vec::new(), Vec::new(), Vec::with_capacity(commands.len()));
         for (position, command) in commands.iter().enumerate() {
-            let decision = self.decide_in(draft, command, now);
+            let decision = self.decide_in(draft, command, by);
             let decision = decision.map_err(|refusal| Refusal::InBatch { position, refusal: Box::new(refusal) })?;
             draft.go_on(decision.batch.as_deref(), &decision.leases);
             changes.extend(decision.batch.into_iter().flat_map(|batch| batch.changes.clone()));
             leases.extend(decision.leases);
             outcomes.push(decision.outcome);
         }
-        let decision = self.decided(Judgement { changes, outcome: Outcome::Batch(outcomes) }, now);
+        let decision = self.decided(Judgement { changes, outcome: Outcome::Batch(outcomes) }, by);
         Ok(Decision { leases, ..decision })
     }
 
     /// What one command would change of a draft.
-    fn decide_in(&self, draft: &Draft<'_>, command: &Command, now: Moment) -> Result<Decision, Refusal> {
+    fn decide_in(&self, draft: &Draft<'_>, command: &Command, by: By<'_>) -> Result<Decision, Refusal> {
+        let now = by.now;
         let (registry, limits) = (&draft.registry, &self.settings.limits);
-        let decided = |judgement| self.decided(judgement, now);
+        let decided = |judgement| self.decided(judgement, by);
         match command {
-            Command::Register(register) => self.decide_register(draft, register, now),
+            Command::Register(register) => self.decide_register(draft, register, by),
             Command::Amend(amendment) => registry.judge_amend(amendment, limits, now.wall).map(decided),
             Command::Deregister { service, id, precondition } => {
                 registry.judge_deregister(service, id, *precondition).map(decided)
@@ -264,7 +272,7 @@ impl Ledger {
             }
             Command::Guard { service, guarded } => Ok(decided(registry.judge_guard(service, guarded.as_ref()))),
             Command::Observe(observation) => Ok(decided(registry.judge_observe(observation))),
-            Command::Batch(commands) => self.decide_batch(&mut draft.clone(), commands, now),
+            Command::Batch(commands) => self.decide_batch(&mut draft.clone(), commands, by),
             Command::Renew(renewal) => {
                 let id = match renewal {
                     Renewal::Lease(id) => *id,
@@ -289,7 +297,7 @@ impl Ledger {
                 draft.lease(*id, now).ok_or(Refusal::LeaseGone(*id))?;
                 let changes = departures(draft, *id, Cause::Revoked);
                 let outcome = Outcome::Revoked(changes.len());
-                let mut decision = self.decided(Judgement { changes, outcome }, now);
+                let mut decision = self.decided(Judgement { changes, outcome }, by);
                 decision.leases.push(LeaseEdit::End(*id));
                 Ok(decision)
             }
@@ -301,7 +309,8 @@ impl Ledger {
         if draft.leases() < max { Ok(()) } else { Err(Refusal::LeasesFull(max)) }
     }
 
-    fn decide_register(&self, draft: &Draft<'_>, register: &Register, now: Moment) -> Result<Decision, Refusal> {
+    fn decide_register(&self, draft: &Draft<'_>, register: &Register, by: By<'_>) -> Result<Decision, Refusal> {
+        let now = by.now;
         let before = draft.registry.instance(&register.service, register.id.id().as_str());
         let own = before.and_then(|instance| instance.lease).filter(|lease| lease.own);
         let (lease, edit) = match register.lease {
@@ -326,15 +335,16 @@ impl Ledger {
             }
         };
         let judgement = draft.registry.judge_register(register, lease, &self.settings.limits, now.wall)?;
-        let mut decision = self.decided(judgement, now);
+        let mut decision = self.decided(judgement, by);
         decision.leases.extend(edit);
         Ok(decision)
     }
 
-    fn decided(&self, judgement: Judgement, now: Moment) -> Decision {
+    fn decided(&self, judgement: Judgement, By { actor, now }: By<'_>) -> Decision {
         let Judgement { changes, outcome } = judgement;
         let revision = self.registry.revision().next();
-        let batch = (!changes.is_empty()).then(|| Arc::new(Batch { revision, at: now.wall, changes }));
+        let batch = |changes| Arc::new(Batch { revision, at: now.wall, actor: actor.clone(), changes });
+        let batch = Some(changes).filter(|changes| !changes.is_empty()).map(batch);
         Decision { batch, leases: Vec::new(), outcome }
     }
 
@@ -360,7 +370,8 @@ impl Ledger {
             return None;
         }
         let outcome = Outcome::Revoked(changes.len());
-        let mut decision = self.decided(Judgement { changes, outcome }, now);
+        let actor = Actor::server();
+        let mut decision = self.decided(Judgement { changes, outcome }, By { actor: &actor, now });
         decision.leases.extend(lapsed.into_iter().map(LeaseEdit::End));
         Some(decision)
     }

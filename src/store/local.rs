@@ -7,16 +7,16 @@
 //! Engines differ in their journal only. Nobody sees a change before it is kept: followers and snapshots show the
 //! registry as it was last written, while the writer's books are a group ahead.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::books::Books;
 use super::clock::LeaseClock;
+use super::history::{EventPage, EventQuery, History, ReadError};
 use super::journal::{Journal, Restored};
 use super::lapses::Lapses;
 use super::ledger::Ledger;
@@ -24,13 +24,15 @@ use super::log::Log;
 use super::snapshot::{Replaced, Restorable, Snapshot};
 use super::writer::{Order, Writer};
 use super::{CommitError, Committed, Followed, Settings, Store, Watch};
-use crate::model::{Lease, LeaseId, Revision, StoreId};
-use crate::registry::{Command, Limits};
+use crate::model::{Lease, LeaseId, Revision, StoreId, Timestamp};
+use crate::registry::{Actor, Command, Limits};
 
 /// Commands that may wait for the writer. One more is refused at once.
 const QUEUE_MAX: usize = 8192;
 /// Leases that are looked at in one go.
 const LEASES_AT_ONCE: usize = 1024;
+/// Reads of the journal at once. One more is refused.
+const READERS_MAX: usize = 4;
 
 #[derive(Debug)]
 struct Shared {
@@ -43,11 +45,12 @@ struct Shared {
 
 /// The engine of one node with a journal.
 #[derive(Debug)]
-pub struct Local<J> {
+pub struct Local<J: Journal> {
     shared: Shared,
     orders: mpsc::Sender<Order>,
     head: watch::Receiver<Revision>,
-    journal: PhantomData<fn() -> J>,
+    history: Arc<J::History>,
+    readers: Arc<Semaphore>,
 }
 
 impl<J: Journal> Local<J> {
@@ -65,8 +68,10 @@ impl<J: Journal> Local<J> {
         let books = Arc::new(Mutex::new(books));
         let (orders, queue) = mpsc::channel(QUEUE_MAX);
         let (head_sender, head) = watch::channel(revision);
+        let history = Arc::new(journal.history());
         tokio::spawn(Writer::new(books.clone(), queue, head_sender, journal, unknown).run());
-        Self { shared: Shared { books, id, serial_base, limits }, orders, head, journal: PhantomData }
+        let shared = Shared { books, id, serial_base, limits };
+        Self { shared, orders, head, history, readers: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 }
 
@@ -88,15 +93,28 @@ impl<J: Journal> Store for Local<J> {
         self.shared.serial_base
     }
 
-    async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
+    async fn commit_by(&self, actor: Actor, command: Command) -> Result<Committed, CommitError> {
         let (answer, answered) = oneshot::channel();
-        self.orders.try_send(Order::Commit(command, answer)).map_err(|error| match error {
+        self.orders.try_send(Order::Commit(command, actor, answer)).map_err(|error| match error {
             mpsc::error::TrySendError::Closed(_) => closed(),
             mpsc::error::TrySendError::Full(_) => {
                 CommitError::Unavailable(format!("{QUEUE_MAX} changes are waiting to be written"))
             }
         })?;
         answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<EventPage, ReadError> {
+        let permit = self.readers.clone().try_acquire_owned().map_err(|_| ReadError::Busy)?;
+        let history = self.history.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = history.read(&query, Timestamp::now());
+            // Not before: a caller that has gone leaves its read under way.
+            drop(permit);
+            read
+        });
+        let read = reading.await.unwrap_or_else(|_| Err("the journal contradicts itself".to_owned()));
+        read.map_err(ReadError::Unavailable)
     }
 
     async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, CommitError> {

@@ -57,12 +57,12 @@ impl Log {
 mod tests {
     use super::*;
     use crate::model::{Timestamp, Transport};
-    use crate::registry::Change;
+    use crate::registry::{Actor, Change};
 
     fn batch(revision: u64, changes: usize) -> Arc<Batch> {
         let change = Change::Forgotten { service: "web".parse().unwrap(), transport: Transport::Tcp };
         let at = Timestamp::from_millis(0);
-        Arc::new(Batch { revision: Revision(revision), at, changes: vec![change; changes] })
+        Arc::new(Batch { revision: Revision(revision), at, actor: Actor::server(), changes: vec![change; changes] })
     }
 
     #[test]

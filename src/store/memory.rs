@@ -3,24 +3,32 @@
 use super::group::{Group, Whole};
 use super::journal::{Journal, Restored, Unwritten};
 use super::local::Local;
+use super::ring::Ring;
 use super::unknown::Unknown;
 use super::{Settings, unix_seconds};
-use crate::model::{Revision, StoreId};
+use crate::model::{Revision, StoreId, Timestamp};
 use crate::registry::Registry;
 
-/// Keeps nothing.
+/// Keeps nothing but the latest events, in memory.
 #[derive(Debug)]
-pub struct Nothing;
+pub struct Nothing(Ring);
 
 impl Journal for Nothing {
     const ENGINE: &'static str = "memory";
     const KEEPS: bool = false;
+    type History = Ring;
 
-    fn write(&mut self, _: &Group, _: &Unknown) -> Result<(), String> {
+    fn history(&self) -> Ring {
+        self.0.clone()
+    }
+
+    fn write(&mut self, group: &Group, _: &Unknown) -> Result<(), String> {
+        self.0.push(&group.trail, Timestamp::now());
         Ok(())
     }
 
     fn replace(&mut self, _: &Whole) -> Result<(), Unwritten> {
+        self.0.begin_anew(Timestamp::now());
         Ok(())
     }
 }
@@ -38,6 +46,7 @@ impl Memory {
             leases: Vec::new(),
             unknown: Unknown::default(),
         };
-        Self::start(restored, settings, Nothing)
+        let ring = Ring::new(settings.history, Timestamp::now());
+        Self::start(restored, settings, Nothing(ring))
     }
 }

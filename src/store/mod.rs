@@ -15,6 +15,7 @@ mod deadlines;
 mod draft;
 mod embedded;
 mod group;
+mod history;
 mod journal;
 mod lapses;
 mod leases;
@@ -23,6 +24,7 @@ mod local;
 mod log;
 mod memory;
 mod record;
+mod ring;
 pub mod snapshot;
 mod unknown;
 mod waits;
@@ -35,9 +37,10 @@ use async_trait::async_trait;
 
 use crate::guard::Guard;
 use crate::model::{InstanceId, Lease, LeaseId, Revision, ServiceName, StoreId};
-use crate::registry::{Batch, Command, Limits, Outcome, Refusal, Registry};
+use crate::registry::{Actor, Batch, Command, Limits, Outcome, Refusal, Registry};
 pub use census::census;
 pub use embedded::{Embedded, OpenError};
+pub use history::{EventPage, EventQuery, Keep, ReadError};
 pub use memory::Memory;
 use snapshot::{Replaced, Restorable, Snapshot};
 use std::sync::Arc;
@@ -51,6 +54,8 @@ pub struct Settings {
     pub name_memory: Duration,
     /// Whether leases that were not renewed are believed to have ended.
     pub guard: Guard,
+    /// How much of what has happened is kept.
+    pub history: Keep,
 }
 
 /// A command that was carried out.
@@ -134,12 +139,26 @@ pub trait Store: Send + Sync + 'static {
     /// registry other records.
     fn serial_base(&self) -> u32;
 
-    /// Carries a command out. When it returns, the change is as durable as the engine makes it and stands in the
+    /// Carries out a command that an actor asks for. When it returns, the change is as durable as the engine makes it and stands in the
     /// history; [`Committed::revision`] is where.
     ///
     /// # Errors
     /// When the registry's rules refuse it or the engine is not available; then nothing has changed.
-    async fn commit(&self, command: Command) -> Result<Committed, CommitError>;
+    async fn commit_by(&self, actor: Actor, command: Command) -> Result<Committed, CommitError>;
+
+    /// Carries out a command of the server itself.
+    ///
+    /// # Errors
+    /// As [`Store::commit_by`].
+    async fn commit(&self, command: Command) -> Result<Committed, CommitError> {
+        self.commit_by(Actor::server(), command).await
+    }
+
+    /// Reads events of the journal, newest first. What is acknowledged is in it.
+    ///
+    /// # Errors
+    /// When too many read it, or it cannot be read.
+    async fn events(&self, query: EventQuery) -> Result<EventPage, ReadError>;
 
     /// Renews leases; `None` for each that is not alive. Renewals are not changes: they have no revision.
     ///

@@ -29,7 +29,7 @@ pub(super) fn instance_key(service: &str, id: &str) -> String {
 pub(super) type Foreign = Map<String, Value>;
 
 /// The octet before the first version of each form.
-const V1: u8 = b'1';
+pub(super) const V1: u8 = b'1';
 
 /// Why a record cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) enum RecordError {
     Malformed(String),
 }
 
-fn malformed(reason: impl ToString) -> RecordError {
+pub(super) fn malformed(reason: impl ToString) -> RecordError {
     RecordError::Malformed(reason.to_string())
 }
 

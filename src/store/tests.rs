@@ -11,9 +11,10 @@ use super::group::{Group, InstanceName, Whole};
 use super::journal::{Journal, Restored, Unwritten};
 use super::ledger::tests::{Op, command, grants, op, settings};
 use super::local::Local;
+use super::ring::Ring;
 use super::unknown::Unknown;
 use super::{CommitError, Followed, Store, Watch};
-use crate::model::{Duration, Instance, LeaseId, Revision, ServiceName, StoreId};
+use crate::model::{Duration, Instance, LeaseId, Revision, ServiceName, StoreId, Timestamp};
 use crate::registry::{Registry, Remains};
 
 /// What becomes of a write.
@@ -54,6 +55,11 @@ struct Flaky {
 impl Journal for Flaky {
     const ENGINE: &'static str = "flaky";
     const KEEPS: bool = true;
+    type History = Ring;
+
+    fn history(&self) -> Ring {
+        Ring::new(settings().history, Timestamp::from_millis(0))
+    }
 
     fn write(&mut self, group: &Group, _: &Unknown) -> Result<(), String> {
         let fate = std::mem::take(&mut *self.next.lock());

@@ -22,7 +22,7 @@ use super::unknown::Unknown;
 use super::{CommitError, Committed};
 use crate::guard;
 use crate::model::Revision;
-use crate::registry::{Batch, Command};
+use crate::registry::{Actor, Batch, Command, Trail};
 
 /// Commands of one group.
 const GROUP_MAX: usize = 1024;
@@ -35,10 +35,13 @@ const WRITE_MAX: Duration = Duration::from_secs(1);
 
 pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
+/// A command, who asks for it, and who waits for what becomes of it.
+type Asked = (Command, Actor, Answer);
+
 /// What the writer is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Commit(Command, Answer),
+    Commit(Command, Actor, Answer),
     /// Say what is kept.
     Snapshot(oneshot::Sender<Snapshot>),
     /// Put other content in place of all there is.
@@ -114,7 +117,7 @@ impl<J: Journal> Writer<J> {
             let (mut commands, mut snapshots, mut restores) = (Vec::new(), Vec::new(), Vec::new());
             for order in orders.drain(..) {
                 match order {
-                    Order::Commit(command, answer) => commands.push((command, answer)),
+                    Order::Commit(command, actor, answer) => commands.push((command, actor, answer)),
                     Order::Snapshot(answer) => snapshots.push(answer),
                     Order::Restore(content, answer) => restores.push((content, answer)),
                     Order::Close => {}
@@ -153,13 +156,13 @@ impl<J: Journal> Writer<J> {
         due.map_or(tick, |due| due.min(tick))
     }
 
-    async fn turn(&mut self, mut commands: Vec<(Command, Answer)>) {
+    async fn turn(&mut self, mut commands: Vec<Asked>) {
         self.tell_lapses();
         if self.down.is_some() {
             commands = self.renew(commands);
         }
         if let Some(refusal) = self.refusal() {
-            for (_, answer) in commands {
+            for (.., answer) in commands {
                 let _ = answer.send(Err(refusal.clone()));
             }
             return;
@@ -195,23 +198,23 @@ impl<J: Journal> Writer<J> {
 
     /// Carries out what changes nothing that would have to be written, and returns the others: whoever registers again to
     /// renew is not to lose its lease to a disk that refuses.
-    fn renew(&mut self, commands: Vec<(Command, Answer)>) -> Vec<(Command, Answer)> {
+    fn renew(&mut self, commands: Vec<Asked>) -> Vec<Asked> {
         let mut books = self.books.lock();
         let now = books.clock.now();
         let mut others = Vec::new();
-        for (command, answer) in commands {
-            match books.ledger.decide(&command, now) {
+        for (command, actor, answer) in commands {
+            match books.ledger.decide(&command, &actor, now) {
                 Ok(decision) if decision.only_renews() => {
                     let _ = answer.send(Ok(books.ledger.settle(&decision, now)));
                 }
-                _ => others.push((command, answer)),
+                _ => others.push((command, actor, answer)),
             }
         }
         others
     }
 
     /// Decides what time and callers bring, each on top of those before.
-    fn decide(&mut self, commands: Vec<(Command, Answer)>) -> Decided {
+    fn decide(&mut self, commands: Vec<Asked>) -> Decided {
         let mut books = self.books.lock();
         let now = books.clock.now();
         let Books { ledger, shown, lapses, .. } = &mut *books;
@@ -223,37 +226,45 @@ impl<J: Journal> Writer<J> {
             batches.extend(decision.batch);
         }
         let mut answers = Vec::with_capacity(commands.len());
-        for (command, answer) in commands {
-            let committed = ledger.decide(&command, now).map(|decision| {
+        for (command, actor, answer) in commands {
+            let committed = ledger.decide(&command, &actor, now).map(|decision| {
                 let committed = ledger.settle(&decision, now);
                 batches.extend(decision.batch);
                 committed
             });
             answers.push((answer, committed.map_err(CommitError::Refused)));
         }
-        let mut work = None;
         if J::KEEPS {
             self.doubt.gather(&batches, ledger, shown);
-            if self.doubts_all {
-                let (registry, leases) = (ledger.registry().clone(), ledger.all_leases());
-                work = Some(Work::Whole(Whole { registry, leases, unknown: self.unknown.clone() }));
-            } else if !self.doubt.is_empty() {
-                work = Some(Work::Group(self.doubt.group(ledger)));
-            }
         }
+        let trail = Trail::new(shown.clone(), batches.clone());
+        let work = if self.doubts_all {
+            let (registry, leases) = (ledger.registry().clone(), ledger.all_leases());
+            Some(Work::Whole(Whole { registry, leases, unknown: self.unknown.clone(), trail }))
+        } else if !batches.is_empty() || !self.doubt.is_empty() {
+            Some(Work::Group(self.doubt.group(ledger, trail)))
+        } else {
+            None
+        };
         Decided { batches, answers, work }
     }
 
     async fn keep(&mut self, work: Work) -> Result<(), String> {
         let mut journal = self.journal.take().expect("the journal is away only while it writes");
         let unknown = self.unknown.clone();
-        let writing = tokio::task::spawn_blocking(move || {
+        let write = move || {
             let written = match &work {
                 Work::Group(group) => journal.write(group, &unknown),
                 Work::Whole(whole) => journal.replace(whole).map_err(|unwritten| unwritten.reason),
             };
             (journal, written)
-        });
+        };
+        if !J::KEEPS {
+            let (journal, written) = write();
+            self.journal = Some(journal);
+            return written;
+        }
+        let writing = tokio::task::spawn_blocking(write);
         let (journal, written) = self.while_writing(writing).await;
         self.journal = Some(journal);
         written
@@ -352,8 +363,7 @@ impl<J: Journal> Writer<J> {
         let after = content.counts;
         let working = tokio::task::spawn_blocking(move || {
             let whole = content.onto(&shown);
-            let kept = if J::KEEPS { journal.replace(&whole) } else { Ok(()) };
-            let made = kept.map(|()| {
+            let made = journal.replace(&whole).map(|()| {
                 let ledger = Ledger::restored(settings, whole.registry.clone(), whole.leases, now);
                 (ledger, whole.registry, whole.unknown)
             });

@@ -6,7 +6,7 @@ use super::*;
 use crate::model::{
     Addresses, Health, Instance, Meta, Registration, ServiceName, ServiceSettings, State, Timestamp, Transport,
 };
-use crate::registry::{Cause, Change};
+use crate::registry::{Actor, Cause, Change};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -50,7 +50,7 @@ fn instance(service: &str) -> Instance {
 fn batch(revision: u64, services: &[&str]) -> Arc<Batch> {
     let put = |service: &&str| Change::Put { instance: Arc::new(instance(service)), cause: Cause::Registered };
     let changes = services.iter().map(put).collect();
-    Arc::new(Batch { revision: Revision(revision), at: Timestamp::from_millis(0), changes })
+    Arc::new(Batch { revision: Revision(revision), at: Timestamp::from_millis(0), actor: Actor::server(), changes })
 }
 
 fn next(feed: &Feed, interest: &Interest, position: u64) -> String {
@@ -109,7 +109,12 @@ fn settings_and_remembered_names_are_of_no_interest() {
     let configured = Change::Configured { service: name("web"), settings: Some(Arc::new(ServiceSettings::default())) };
     let forgotten = Change::Forgotten { service: name("web"), transport: Transport::Tcp };
     let changes = vec![configured, forgotten];
-    feed.push(&[Arc::new(Batch { revision: Revision(1), at: Timestamp::from_millis(0), changes })]);
+    feed.push(&[Arc::new(Batch {
+        revision: Revision(1),
+        at: Timestamp::from_millis(0),
+        actor: Actor::server(),
+        changes,
+    })]);
     assert!(!woken.has_changed().unwrap());
     assert_eq!(next(&feed, &interest, 0), "wait at 1");
 }

@@ -10,6 +10,7 @@ mod forward;
 mod ghosts;
 mod guard;
 mod http;
+mod journal;
 mod layers;
 mod partition;
 mod process;

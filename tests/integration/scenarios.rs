@@ -9,6 +9,8 @@
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
 //! guard web i1,i2 why it is kept                    its last good set is kept; `unguard web`
+//! events web                                        what has happened to it, the latest last; `*` is anything
+//!   i1 absent passing registered (192.0.2.1)        id, from, to, reason, actor
 //! advance 5s
 //! zone-file svc.internal.zone                       its text indented below; `=> why it is refused`
 //! no-zone-file svc.internal.zone
@@ -90,6 +92,18 @@ impl Player {
         }
     }
 
+    async fn events(&mut self, service: &str, expected: &[String]) {
+        let reply = self.world.call("GET", &format!("/v1/events?service={service}"), None).await;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+        let line = |event: &serde_json::Value| {
+            let said = ["id", "from", "to", "reason"].map(|field| text(&event[field])).join(" ");
+            format!("{said} ({})", text(&event["actor"]))
+        };
+        let told: Vec<String> = reply.body["events"].as_array().unwrap().iter().rev().map(line).collect();
+        let fits = told.len() == expected.len() && told.iter().zip(expected).all(|(told, line)| is_like(line, told));
+        assert!(fits, "{told:#?}");
+    }
+
     async fn play(&mut self, step: &Step) {
         let (verb, rest) = step.line.split_once(' ').unwrap_or((&step.line, ""));
         let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -112,6 +126,7 @@ impl Player {
                 assert_eq!(elapsed.as_secs(), expected.std().as_secs());
             }
             "settings" => self.request("PUT", &format!("/v1/services/{word}/settings"), rest).await,
+            "events" => self.events(word, &step.below).await,
             "unset" => self.request("DELETE", &format!("/v1/services/{word}/settings"), rest).await,
             "patch" => self.request("PATCH", &instance(), rest).await,
             "delete" => self.request("DELETE", &instance(), rest).await,

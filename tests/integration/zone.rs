@@ -7,7 +7,7 @@ use std::thread;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 use rollcall::model::{Revision, ServiceName, Timestamp, Ttl};
-use rollcall::registry::{Batch, Cause, Change, Registry};
+use rollcall::registry::{Actor, Batch, Cause, Change, Registry};
 use rollcall::zone::{Detail, Publisher, Question, Settings};
 
 use super::store::instance;
@@ -28,7 +28,12 @@ fn a_group_exists_for_as_long_as_what_is_in_it() {
     let name: ServiceName = "api.payments".parse().unwrap();
     let mut registry = Registry::default();
     let put = Change::Put { instance: Arc::new(instance("api.payments", "i1")), cause: Cause::Registered };
-    registry.apply(&Batch { revision: Revision(1), at: Timestamp::from_millis(0), changes: vec![put] });
+    registry.apply(&Batch {
+        revision: Revision(1),
+        at: Timestamp::from_millis(0),
+        actor: Actor::server(),
+        changes: vec![put],
+    });
 
     let done = AtomicBool::new(false);
     let rcode = |name: &str| {

@@ -21,6 +21,8 @@ TEXTS = {
     "probe-url": ["http://127.0.0.1:9/", "http://[::1]:9/healthz?deep=1"],
     "statuses": ["200", "200-299", "200,204,301-302", " 100-599 , 404"],
     "domain-name": ["web.svc.internal", "web.svc.internal.", "_web._tcp.svc.internal", "example.com", "."],
+    "moment": ["2020-02-29T00:00:00Z", "2026-07-01T12:00:00.123Z", "2026-07-01T12:00:00+02:00"],
+    "event-cursor": ["0.0", "17.0", "9999999999999999999.999999999"],
     "record-type": ["A", "aaaa", "SRV", "TXT", "PTR", "HTTPS", "SOA", "ANY", "TYPE65", "type65280"],
 }
 for name, texts in TEXTS.items():

@@ -3,9 +3,12 @@
 use serde_json::json;
 
 use super::super::batch::{BatchBody, BatchShape};
+use super::super::events::{EventCursor, EventsShape, Moment};
 use super::super::form;
+use super::super::history::HistoryShape;
 use super::super::kind::Kind;
-use super::super::waiting::PositionForm;
+use super::super::paging::{LIMIT_DEFAULT, Limit};
+use super::super::waiting::{PollWait, PositionForm};
 use super::super::watch::{LastEventId, WatchEvent};
 use super::{CHANGES, Operation};
 
@@ -48,4 +51,35 @@ with `id: <store>-<revision>` to come back to. Silence is broken every 15 s by a
         .answers_as::<WatchEvent>(200, "A stream that ends with the server, or with `lagged`.", "text/event-stream")
         .refuses(422, &[Kind::InvalidName])
         .refuses(503, &[Kind::TooManyWaiting])
+}
+
+pub(in super::super) fn list_events() -> Operation {
+    let text = "List what has happened
+Who changed from what to what, when and why; newest first. A page may be short, or even empty, and not the last.";
+    Operation::new("listEvents", CHANGES, text)
+        .query::<form::ServiceName>("service", "Only of this service.")
+        .query::<form::ServiceName>("under", "Only of this group: `payments` has `api.payments`. Excludes `service`.")
+        .query::<form::DnsLabel>("id", "Only of instances with this id.")
+        .query::<Moment>("since", "Only what happened at this time or later.")
+        .query::<Moment>("until", "Only what happened at this time or before.")
+        .query::<Limit>("limit", "Entries of a page.")
+        .default(LIMIT_DEFAULT)
+        .query::<EventCursor>("cursor", "`next` of the page before. Nothing is waited for then.")
+        .query::<PositionForm>("after", "Only what happened after this revision, or this id of an event.")
+        .query::<PollWait>("wait", "For how long to wait for a change of an instance after that revision.")
+        .default("0s")
+        .answers::<EventsShape<'_>>(200, "A page of events.")
+        .refuses(422, &[Kind::InvalidName])
+        .refuses(503, &[Kind::TooManyWaiting])
+}
+
+pub(in super::super) fn history() -> Operation {
+    let text = "Who was there at a time
+From the registry as it is now, the events since that time are taken back one by one.";
+    Operation::new("getHistory", CHANGES, text)
+        .required_query::<form::ServiceName>("service", "The service.")
+        .required_query::<Moment>("at", "A time that has passed.")
+        .answers::<HistoryShape<'_>>(200, "The instances as they were.")
+        .refuses(410, &[Kind::BeyondHistory])
+        .refuses(422, &[Kind::InvalidName])
 }

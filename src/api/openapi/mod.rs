@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, extract, form};
 use operation::Components;
 
-pub(super) use changes::{batch, watch};
+pub(super) use changes::{batch, history, list_events, watch};
 pub(super) use instances::{
     amend_instance, deregister_instance, drain_instance, get_instance, register_instance, register_instance_anew,
     renew_instance,

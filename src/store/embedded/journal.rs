@@ -1,13 +1,16 @@
 //! Writing groups.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use redb::{Database, Durability, WriteTransaction};
 
+use super::events::{self, Reader, Slot};
 use super::schema::{INSTANCES, LEASES, META, REVISION, SERVICES};
+use crate::model::Timestamp;
 use crate::registry::Service;
 use crate::store::group::{Group, Whole};
+use crate::store::history::Keep;
 use crate::store::journal::{Fate, Journal, Unwritten};
 use crate::store::record::{self, instance_key};
 use crate::store::unknown::Unknown;
@@ -17,53 +20,84 @@ pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
 
 /// A database that groups are written to.
 pub struct Redb {
-    /// None after a write has failed: the database refuses all further work until it is opened anew.
-    database: Option<Database>,
+    /// Empty after a write has failed: the database refuses all further work until it is opened anew.
+    slot: Slot,
+    /// What the slot held before, while somebody reads it.
+    before: Weak<Database>,
+    keep: Keep,
     reopen: Reopen,
 }
 
 impl std::fmt::Debug for Redb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redb").field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("Redb").field("slot", &self.slot).finish_non_exhaustive()
     }
 }
 
 impl Redb {
-    pub(super) fn new(database: Database, reopen: Reopen) -> Self {
-        Self { database: Some(database), reopen }
+    pub(super) fn new(database: Database, reopen: Reopen, keep: Keep) -> Self {
+        Self { slot: Slot::holding(database), before: Weak::new(), keep, reopen }
+    }
+
+    /// Where readers find the database.
+    #[cfg(test)]
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// The database, opened anew if it has to be.
+    fn open(&self) -> Result<Arc<Database>, String> {
+        if let Some(database) = self.slot.get() {
+            return Ok(database);
+        }
+        if self.before.strong_count() > 0 {
+            return Err("the disk could not be written, and its journal is still being read".to_owned());
+        }
+        let database = Arc::new((self.reopen)()?);
+        self.slot.fill(database.clone());
+        Ok(database)
     }
 
     /// Does something with the database, which is opened anew after it has failed.
     fn with<T>(&mut self, deed: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, String> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => (self.reopen)()?,
-        };
-        let done = catch_unwind(AssertUnwindSafe(|| deed(&database)));
-        match done {
-            Ok(Ok(done)) => {
-                self.database = Some(database);
-                Ok(done)
-            }
-            Ok(Err(error)) => Err(format!("the disk cannot be written: {error}")),
+        let database = self.open()?;
+        let reason = match catch_unwind(AssertUnwindSafe(|| deed(&database))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error.to_string(),
             // The library trusted the disk more than it should have; it is opened anew like after an error.
-            Err(_) => Err("the disk cannot be written: the store contradicts itself".to_owned()),
-        }
+            Err(_) => "the store contradicts itself".to_owned(),
+        };
+        self.before = self.slot.empty();
+        Err(format!("the disk cannot be written: {reason}"))
+    }
+}
+
+impl Drop for Redb {
+    fn drop(&mut self) {
+        // Whoever could still read holds the slot too.
+        self.slot.empty();
     }
 }
 
 impl Journal for Redb {
     const ENGINE: &'static str = "embedded";
     const KEEPS: bool = true;
+    type History = Reader;
+
+    fn history(&self) -> Reader {
+        Reader::new(self.slot.clone(), self.keep)
+    }
 
     fn write(&mut self, group: &Group, unknown: &Unknown) -> Result<(), String> {
-        self.with(|database| write(database, group, unknown))
+        let keep = self.keep;
+        self.with(|database| write(database, group, unknown, keep))
     }
 
     fn replace(&mut self, whole: &Whole) -> Result<(), Unwritten> {
+        let keep = self.keep;
         let mut fate = Fate::Nothing;
         let replaced = self.with(|database| {
-            let transaction = replace(database, whole)?;
+            let transaction = replace(database, whole, keep)?;
             fate = Fate::Unknown;
             Ok(transaction.commit()?)
         });
@@ -71,7 +105,7 @@ impl Journal for Redb {
     }
 }
 
-fn write(database: &Database, group: &Group, unknown: &Unknown) -> Result<(), redb::Error> {
+fn write(database: &Database, group: &Group, unknown: &Unknown, keep: Keep) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     {
@@ -121,13 +155,16 @@ fn write(database: &Database, group: &Group, unknown: &Unknown) -> Result<(), re
             }
         }
     }
+    if group.trail.changes() > 0 {
+        events::append(&transaction, &group.trail, keep, Timestamp::now())?;
+    }
     transaction.open_table(META)?.insert(REVISION, group.revision.0)?;
     Ok(transaction.commit()?)
 }
 
 /// A transaction that puts other content in place of all there is.
-fn replace(database: &Database, whole: &Whole) -> Result<WriteTransaction, redb::Error> {
-    let Whole { registry, leases, unknown } = whole;
+fn replace(database: &Database, whole: &Whole, keep: Keep) -> Result<WriteTransaction, redb::Error> {
+    let Whole { registry, leases, unknown, trail } = whole;
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.delete_table(INSTANCES)?;
@@ -160,6 +197,9 @@ fn replace(database: &Database, whole: &Whole) -> Result<WriteTransaction, redb:
             table.insert(id, record::write_lease(*ttl, unknown.leases.get(&id)).as_slice())?;
         }
     }
+    let now = Timestamp::now();
+    events::append(&transaction, trail, keep, now)?;
+    events::begin_anew(&transaction, now)?;
     transaction.open_table(META)?.insert(REVISION, registry.revision().0)?;
     Ok(transaction)
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::time::Instant;
 
+use super::events;
 use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE, SERVICES, STORE};
-use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId};
+use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId, Timestamp};
 use crate::registry::{Registry, Remains};
 use crate::store::journal::Restored;
 use crate::store::record::{self, RecordError};
@@ -165,11 +166,12 @@ fn read_instances(
     Ok(services)
 }
 
-/// Begins another life: serials of this one are beyond those of the last.
+/// Begins another life: serials of this one are beyond those of the last, and there is a journal of events.
 pub(super) fn begin(database: &Database, restored: &mut Restored) -> Result<(), redb::Error> {
     restored.serial_base = restored.serial_base.wrapping_add(1);
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.open_table(META)?.insert(SERIAL_BASE, u64::from(restored.serial_base))?;
+    events::begin(&transaction, Timestamp::now())?;
     Ok(transaction.commit()?)
 }

@@ -1,12 +1,14 @@
 //! The engine that keeps the registry in a file: what was acknowledged survives `kill -9` and a power cut.
 //!
 //! ```text
-//! DIR/rollcall.redb    instances, leases, names and settings; a group of changes is one transaction
+//! DIR/rollcall.redb    instances, leases, names, settings and what has happened; a group of changes is one transaction
 //! ```
 //!
 //! Renewals never touch the disk: a lease is kept with its length, not its deadline, and has a full term after a start.
 //! Health is kept when it turns. One process uses a directory. The file is never overwritten when it cannot be read.
 
+mod event_record;
+mod events;
 mod journal;
 mod load;
 mod place;
@@ -133,7 +135,8 @@ impl Embedded {
             "the registry is loaded"
         );
         let reopen = Box::new(move || guarded(&place, || place.open(false)).map_err(|error| error.to_string()));
-        Ok(Self::start(restored, settings, Redb::new(database, reopen)))
+        let journal = Redb::new(database, reopen, settings.history);
+        Ok(Self::start(restored, settings, journal))
     }
 }
 

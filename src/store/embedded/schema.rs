@@ -6,9 +6,10 @@
 //! | `instances` | `service/id` | its record |
 //! | `services` | a service with settings or a remembered name | its record |
 //! | `leases` | the id's number | its record |
+//! | `events` | a revision, and which of the changes of it | its record |
 //!
 //! `meta` holds `format` (the version of this table of tables: 1), `store` (the identity of the history), `revision`,
-//! and `serial_base`. A version that reads format 1 reads all of it; one that needs another format writes another number.
+//! `serial_base` and `events_since` (milliseconds since 1970 from which on no event is missing). A version that reads format 1 reads all of it; one that needs another format writes another number.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -23,10 +24,13 @@ pub(super) const INSTANCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::
 pub(super) const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
 pub(super) const LEASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leases");
 
+pub(super) const EVENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("events");
+
 pub(super) const FORMAT: &str = "format";
 pub(super) const STORE: &str = "store";
 pub(super) const REVISION: &str = "revision";
 pub(super) const SERIAL_BASE: &str = "serial_base";
+pub(super) const EVENTS_SINCE: &str = "events_since";
 
 /// The version that this program reads and writes.
 pub(super) const FORMAT_NOW: u64 = 1;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{Addresses, CheckKind, CheckSpec, Health, Meta, Registration, ServiceSettings, State, Timestamp};
 use crate::registry::{Amendment, Expiry, IdChoice, Limits, Observation, Precondition, Scope};
+use crate::store::Keep;
 
 const SERVICES: [&str; 3] = ["web", "api.payments", "db.payments"];
 const IDS: [&str; 4] = ["i1", "i2", "i3", "i4"];
@@ -201,7 +202,8 @@ pub(in crate::store) fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: StdDuration::from_secs(5), guard: Default::default() }
+    let history = Keep { age: StdDuration::from_secs(3600), events: 10 };
+    Settings { limits, name_memory: StdDuration::from_secs(5), history, guard: Default::default() }
 }
 
 fn shown(ledger: &Ledger) -> String {
@@ -211,7 +213,7 @@ fn shown(ledger: &Ledger) -> String {
 
 /// The books of the same registry and leases, as they would begin.
 fn anew(ledger: &Ledger, now: Moment) -> Ledger {
-    Ledger::restored(settings(), ledger.registry.clone(), ledger.leases.terms(), now)
+    Ledger::restored(settings(), ledger.registry.clone(), ledger.all_leases(), now)
 }
 
 /// What must hold whenever the books are at rest.
@@ -262,7 +264,7 @@ fn one_by_one(ledger: &mut Ledger, commands: &[Command], now: Moment) -> Result<
         match command {
             Command::Batch(commands) => one_by_one(ledger, commands, now).map_err(in_batch)?,
             command => {
-                let decision = ledger.decide(command, now).map_err(in_batch)?;
+                let decision = ledger.decide(command, &Actor::server(), now).map_err(in_batch)?;
                 ledger.settle(&decision, now);
             }
         }
@@ -311,11 +313,11 @@ proptest! {
             }
             for op in &ops {
                 let command = command(op, ledger.registry(), &granted);
-                let decided = ledger.decide(&command, now);
+                let decided = ledger.decide(&command, &Actor::server(), now);
                 let mut apart = anew(&ledger, now);
                 let expected = match &command {
                     Command::Batch(commands) => one_by_one(&mut apart, commands, now),
-                    command => apart.decide(command, now).map(|decision| drop(apart.settle(&decision, now))),
+                    command => apart.decide(command, &Actor::server(), now).map(|decision| drop(apart.settle(&decision, now))),
                 };
                 let Ok(decision) = decided else {
                     prop_assert_eq!(decided.as_ref().err().map(kind), expected.as_ref().err().map(kind));

@@ -27,7 +27,7 @@ use serde::Serialize;
 use super::group::Whole;
 use super::unknown::Unknown;
 use crate::model::{Duration, Instance, LeaseId, Revision, ServiceName};
-use crate::registry::{Refusal, Registry, Remains};
+use crate::registry::{Refusal, Registry, Remains, Trail};
 pub use read::Reader;
 pub use write::Lines;
 
@@ -116,7 +116,8 @@ impl Restorable {
             (name, instances, remains)
         });
         let registry = Registry::restored(revision, services);
-        Whole { registry, leases: self.leases, unknown: Arc::new(self.unknown) }
+        let trail = Trail::new(before.clone(), Vec::new());
+        Whole { registry, leases: self.leases, unknown: Arc::new(self.unknown), trail }
     }
 }
 

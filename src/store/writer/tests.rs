@@ -6,11 +6,15 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::model::{Addresses, Duration as Span, Health, Meta, Registration, StoreId, Transport};
+use crate::model::{Addresses, Duration as Span, Health, Meta, Registration, StoreId, Timestamp, Transport};
 use crate::registry::{IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry};
+use crate::store::history::Keep;
 use crate::store::journal::{Restored, Unwritten};
 use crate::store::local::Local;
+use crate::store::ring::Ring;
 use crate::store::{Followed, Settings, Store};
+
+const KEEP: Keep = Keep { age: Duration::from_secs(3600), events: 10 };
 
 /// How much each group held.
 type Sizes = Arc<Mutex<Vec<usize>>>;
@@ -24,6 +28,11 @@ struct Slow {
 impl Journal for Slow {
     const ENGINE: &'static str = "slow";
     const KEEPS: bool = true;
+    type History = Ring;
+
+    fn history(&self) -> Ring {
+        Ring::new(KEEP, Timestamp::from_millis(0))
+    }
 
     fn write(&mut self, group: &Group, _: &Unknown) -> Result<(), String> {
         self.groups.lock().push(group.leases.len());
@@ -116,7 +125,8 @@ fn slow() -> (Arc<Local<Slow>>, Sender<()>, Sizes) {
     let (let_write, may_write) = std::sync::mpsc::channel();
     let groups = Sizes::default();
     let journal = Slow { may_write, groups: groups.clone() };
-    let settings = Settings { limits: limits(), name_memory: Duration::from_secs(60), guard: Default::default() };
+    let name_memory = Duration::from_secs(60);
+    let settings = Settings { limits: limits(), name_memory, history: KEEP, guard: Default::default() };
     (Arc::new(Local::start(restored, settings, journal)), let_write, groups)
 }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod bodies;
 mod connections;
+mod events;
 mod instances;
 mod leases;
 mod openapi;

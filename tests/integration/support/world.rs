@@ -11,7 +11,7 @@ use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::guard::Guard;
 use rollcall::model::{Guarded, Health, ProbeReport, ServiceName, Ttl, ZoneName};
-use rollcall::registry::{Command, Limits, Observation, Reserved};
+use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
 use rollcall::{api, dns, replica, store, view, zone};
@@ -54,7 +54,9 @@ pub(crate) fn store_settings() -> store::Settings {
 
 fn store_settings_with(reserved: Reserved, guard: Guard) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
-    store::Settings { limits: limits(&zone, reserved), name_memory: Duration::from_secs(3600), guard }
+    let history = store::Keep { age: Duration::from_secs(7 * 24 * 3600), events: 10_000 };
+    let name_memory = Duration::from_secs(3600);
+    store::Settings { limits: limits(&zone, reserved), name_memory, history, guard }
 }
 
 pub(crate) struct World {
@@ -198,16 +200,18 @@ impl World {
     pub(crate) async fn observe(&self, service: &str, id: &str, check: &str, health: Health, error: Option<&str>) {
         let service: ServiceName = service.parse().unwrap();
         let instance = self.view.load().instance(&service, id).expect("the instance is registered").clone();
+        let check: rollcall::model::Label = check.parse().unwrap();
+        let actor = Actor::check(&check);
         let observation = Observation {
             service,
             id: instance.id.clone(),
             epoch: instance.epoch,
-            check: check.parse().unwrap(),
+            check,
             health,
             error: error.map(Into::into),
             at: rollcall::model::Timestamp::now(),
         };
-        let committed = self.store.commit(Command::Observe(Box::new(observation))).await.unwrap();
+        let committed = self.store.commit_by(actor, Command::Observe(Box::new(observation))).await.unwrap();
         self.view.reached(committed.revision).await;
     }
 

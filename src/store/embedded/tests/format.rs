@@ -5,10 +5,14 @@ use std::net::SocketAddr;
 
 use redb::{ReadableDatabase, ReadableTable};
 
+use super::super::event_record;
 use super::super::schema::{INSTANCES, META, SERVICES};
 use super::*;
-use crate::model::{GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, RequestHeaders, Share, WhenAllCritical};
-use crate::registry::Remains;
+use crate::model::{
+    GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, Place, RequestHeaders, Share, WhenAllCritical,
+};
+use crate::registry::{Cause, Event, EventPosition, Remains};
+use crate::store::EventQuery;
 use crate::store::record::{self, instance_key};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
@@ -180,6 +184,107 @@ async fn what_a_newer_version_added_outlives_a_change_by_this_one() {
     store.commit(put("web", "i1")).await.unwrap();
     store.close().await;
     assert!(load(&disk).unwrap().2.instances.is_empty(), "another life of the name begins anew");
+}
+
+/// The first form of an event's record. These octets are never to change.
+const EVENTS_V1: [(&[u8], &str); 3] = [
+    (
+        b"1\x00\x00\x01\x9a\xb6\x97\xe8\x7b\x00\x03web\x00\x02w1\x02\x03\x03\x00\x1echeck tcp is critical: \"b\" \xc3\xa9!\
+          \x00\x09check:tcp\x00\x00",
+        "web w1 passing critical health: check tcp is critical: \"b\" é! check:tcp None None",
+    ),
+    (
+        b"1\x00\x00\x01\x9a\xb6\x97\xe8\x7b\x00\x0capi.payments\x00\x02a1\x03\x01\x01\x00\x16moved from 10.0.0.1:80\
+          \x00\x0810.0.0.9\x07\x0a\x00\x00\x02\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x51\
+          \x01\x0a\x00\x00\x01\x00\x50",
+        "api.payments a1 critical unknown replaced: moved from 10.0.0.1:80 10.0.0.9 \
+         Some(\"10.0.0.2,fd00::2 81 udp\") Some(\"10.0.0.1 80 tcp\")",
+    ),
+    (
+        b"1\x00\x00\x01\x9a\xb6\x97\xe8\x7b\x00\x03web\x00\x00\x00\xff\x00\x07ttl 10s\x0a\x00\x00\x00\x08rollcall\x00\x00",
+        "web - absent ttl 10s configured rollcall None None",
+    ),
+];
+
+fn in_words(event: &Event) -> String {
+    let place = |place: Option<Place>| {
+        place.map(|Place { addresses, port, protocol }| {
+            let addresses: Vec<String> = addresses.iter().map(|address| address.to_string()).collect();
+            format!("{} {port} {}", addresses.join(","), protocol.as_str())
+        })
+    };
+    let id = event.id.as_ref().map_or("-", |id| id.as_str());
+    let Event { service, from, to, reason, actor, .. } = event;
+    let (from, to) = (from.as_str(), to.as_str());
+    let (is, was) = (place(event.place), place(event.moved_from));
+    format!("{} {id} {from} {to} {reason} {actor} {is:?} {was:?}", service.as_str())
+}
+
+#[test]
+fn an_event_of_the_first_form_says_what_it_said_and_is_written_again_to_the_octet() {
+    let at = EventPosition { revision: Revision(7), change: 3 };
+    for (octets, expected) in EVENTS_V1 {
+        let event = event_record::read_event(at, octets).unwrap();
+        assert_eq!(in_words(&event), expected);
+        assert_eq!((event.at, event.time), (at, Timestamp::from_millis(1_764_000_000_123)));
+        assert_eq!(event_record::write_event(&event), octets);
+        let head = event_record::read_event_head(octets).unwrap();
+        assert_eq!((head.time, head.service), (event.time, event.service.as_str()));
+        for cut in 1..octets.len() {
+            assert!(event_record::read_event(at, &octets[..cut]).is_err(), "{expected} cut to {cut}");
+        }
+        let added = [octets, b"more"].concat();
+        assert_eq!(event_record::read_event(at, &added).unwrap(), event, "what a newer version adds is passed over");
+    }
+    let newer = event_record::read_event_head(b"2").unwrap_err();
+    assert_eq!(newer, record::RecordError::Future('2'));
+    for malformed in [&b""[..], b"x", b"1"] {
+        assert!(matches!(event_record::read_event_head(malformed), Err(record::RecordError::Malformed(_))));
+    }
+}
+
+#[test]
+fn every_cause_and_standing_has_an_octet_of_its_own() {
+    let at = EventPosition { revision: Revision(7), change: 3 };
+    let mut event = event_record::read_event(at, EVENTS_V1[0].0).unwrap();
+    let causes = [
+        Cause::Registered,
+        Cause::Replaced,
+        Cause::Amended,
+        Cause::Health,
+        Cause::Lifted,
+        Cause::Deregistered,
+        Cause::Expired,
+        Cause::Revoked,
+        Cause::Superseded,
+        Cause::Evicted,
+    ];
+    let words = causes.map(Cause::as_str).into_iter().chain(["configured", "health: x", "superseded: by a: b"]);
+    let octets = |event: &Event| event_record::write_event(event);
+    for reason in words {
+        event.reason = reason.into();
+        let shorter = octets(&event);
+        assert_eq!(event_record::read_event(at, &shorter).unwrap().reason, event.reason);
+        event.reason = format!("new-{reason}").into();
+        assert_eq!(event_record::read_event(at, &octets(&event)).unwrap().reason, event.reason);
+        assert!(octets(&event).len() > shorter.len() + "new-".len(), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_from_before_the_journal_begins_one() {
+    let disk = kept();
+    let opened = Timestamp::now();
+    let store = serve(&disk);
+    let query = || EventQuery::up_to(Revision(u64::MAX - 1), 10);
+    let page = store.events(query()).await.unwrap();
+    assert!(page.events.is_empty() && page.begins >= opened);
+    let gone = store.commit(deregister("web", "i1")).await.unwrap().revision;
+    let told = store.events(query()).await.unwrap().events;
+    assert_eq!(told.iter().map(|event| event.at).collect::<Vec<_>>(), [EventPosition::before(gone)]);
+    store.close().await;
+    let store = serve(&disk);
+    assert_eq!(store.events(query()).await.unwrap().begins, page.begins, "once");
 }
 
 #[tokio::test(start_paused = true)]

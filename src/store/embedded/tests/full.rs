@@ -2,6 +2,11 @@
 
 use super::*;
 use crate::model::Lease;
+use crate::registry::Trail;
+use crate::store::EventQuery;
+use crate::store::group::Group;
+use crate::store::history::History;
+use crate::store::journal::Journal;
 
 async fn alive(store: &dyn Store, lease: LeaseId) -> Option<Lease> {
     store.renew(&[lease]).await.unwrap()[0]
@@ -51,6 +56,11 @@ async fn a_write_that_failed_has_never_happened() {
             store.commit(register("web", "i2", registration(8), LeaseWish::Join(lease))).await.unwrap();
             let after = snapshot(&store).await;
             assert_eq!(after.instances(), 3, "{deeds}");
+            let query = EventQuery::up_to(after.revision(), 100);
+            let told = store.events(query).await.unwrap().events;
+            let told = told.iter().map(|event| format!("{} {}", event.at, event.id.as_ref().unwrap()));
+            let told: Vec<String> = told.collect();
+            assert_eq!(told, ["4.0 i2", "3.0 i5", "2.0 i2", "1.0 i1"], "{deeds}: nothing of what was refused");
             store.close().await;
             let restored = read(&disk).unwrap();
             assert_eq!(described(&restored.registry), described(&after), "{deeds}");
@@ -90,4 +100,39 @@ async fn what_fails_without_anyone_asking_again_is_mended_all_the_same() {
     tokio::time::sleep(StdDuration::from_secs(3)).await;
     store.close().await;
     assert_eq!(read(&disk).unwrap().registry.instances(), 2, "who was told no is not there");
+}
+
+/// A group that changes nothing but the revision.
+fn empty(revision: u64) -> Group {
+    let (instances, services, leases) = (Vec::new(), Vec::new(), Vec::new());
+    Group { revision: Revision(revision), instances, services, leases, trail: Trail::default() }
+}
+
+#[test]
+fn the_journal_is_read_while_a_write_is_under_way_and_keeps_no_failed_file_open_twice() {
+    let disk = founded();
+    let (database, mut restored, unknown) = load(&disk).unwrap();
+    load::begin(&database, &mut restored).unwrap();
+    let reopen = {
+        let disk = disk.clone();
+        move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string())
+    };
+    let mut journal = Redb::new(database, Box::new(reopen), settings().history);
+    let history = journal.history();
+    let read = || history.read(&EventQuery::up_to(Revision(1), 9), Timestamp::now());
+
+    let reader = journal.slot().get().unwrap();
+    let writing = reader.begin_write().unwrap();
+    assert!(read().is_ok(), "nobody waits for who writes");
+    drop(writing);
+
+    disk.fail_after(0, false);
+    assert!(journal.write(&empty(1), &unknown).is_err());
+    assert_eq!(read().unwrap_err(), "the store is not open");
+    disk.mend();
+    let refused = journal.write(&empty(1), &unknown).unwrap_err();
+    assert!(refused.contains("still being read"), "{refused}");
+    drop(reader);
+    journal.write(&empty(1), &unknown).unwrap();
+    assert!(read().is_ok());
 }

@@ -12,7 +12,7 @@ use std::time::Duration as StdDuration;
 use self::disk::Disk;
 use super::journal::Redb;
 use super::load::{self, LoadError};
-use super::{Embedded, schema};
+use super::{Embedded, events, schema};
 use crate::model::{
     Addresses, CheckKind, CheckSpec, Duration, Health, Label, LeaseId, Meta, Registration, Revision, ServiceSettings,
     State, Timestamp, Transport, Ttl,
@@ -25,7 +25,7 @@ use crate::store::journal::Restored;
 use crate::store::local::Local;
 use crate::store::snapshot::{Reader, Replaced, Restorable, SnapshotError};
 use crate::store::unknown::Unknown;
-use crate::store::{CommitError, Committed, Followed, Settings, Store};
+use crate::store::{CommitError, Committed, Followed, Keep, Settings, Store};
 
 fn settings() -> Settings {
     let limits = Limits {
@@ -37,7 +37,8 @@ fn settings() -> Settings {
         zone_octets: 14,
         reserved: Default::default(),
     };
-    Settings { limits, name_memory: StdDuration::from_secs(3600), guard: Default::default() }
+    let history = Keep { age: StdDuration::from_secs(24 * 3600), events: 10_000 };
+    Settings { limits, name_memory: StdDuration::from_secs(3600), history, guard: Default::default() }
 }
 
 /// A disk with an empty registry on it.
@@ -70,7 +71,7 @@ fn serve(disk: &Disk) -> Embedded {
     load::begin(&database, &mut restored).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
-    Local::start(restored, settings(), Redb::new(database, Box::new(reopen)))
+    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), settings().history))
 }
 
 /// The lines of all that a store keeps.

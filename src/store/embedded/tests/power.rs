@@ -9,6 +9,12 @@ use rand::{RngExt, SeedableRng};
 
 use super::disk::{Deed, Disk, apply};
 use super::*;
+use crate::registry::Event;
+use crate::store::EventQuery;
+
+fn everything() -> EventQuery {
+    EventQuery::up_to(Revision(u64::MAX - 1), 10_000)
+}
 
 const SECTOR: usize = 512;
 
@@ -18,6 +24,7 @@ struct Known {
     deeds: usize,
     registry: String,
     leases: Vec<LeaseId>,
+    events: Vec<Event>,
 }
 
 /// Commits groups and notes after each what holds.
@@ -36,7 +43,8 @@ impl Script {
         leases.sort();
         // Granted alone, and again by those who joined.
         leases.dedup();
-        self.known.push(Known { deeds: self.disk.count(), registry, leases });
+        let events = self.store.events(everything()).await.unwrap().events;
+        self.known.push(Known { deeds: self.disk.count(), registry, leases, events });
     }
 
     async fn commit(&mut self, command: Command) -> Committed {
@@ -111,6 +119,13 @@ async fn play(script: &mut Script) {
     script.commit_all((0..9).map(|n| register("web", &format!("w{n}"), checked(n), LeaseWish::None)).collect()).await;
 }
 
+/// All events that a database holds.
+fn told(database: &redb::Database) -> Vec<Event> {
+    // Nothing was ever told before the journal was begun, which is when the first life begins.
+    let page = events::read(database, &everything(), settings().history, Timestamp::now());
+    page.map(|page| page.events).unwrap_or_default()
+}
+
 /// What the disk may hold when the power goes after so many deeds: the image after the last sync, and what came since.
 fn unsynced<'a>(base: &[u8], deeds: &'a [Deed]) -> (Vec<u8>, &'a [Deed]) {
     let synced = deeds.iter().rposition(|deed| matches!(deed, Deed::Sync)).map_or(0, |position| position + 1);
@@ -174,19 +189,23 @@ async fn cut_at_any_write(play: impl AsyncFnOnce(&mut Script)) -> (usize, usize)
         }
         let acknowledged = known.iter().rposition(|known| known.deeds <= cut).unwrap_or(0);
         for (variant, image) in images.into_iter().enumerate() {
-            let restored =
-                read(&Disk::holding(image)).unwrap_or_else(|error| panic!("cut {cut}, variant {variant}: {error:?}"));
+            let (database, restored, _) =
+                load(&Disk::holding(image)).unwrap_or_else(|error| panic!("cut {cut}, variant {variant}: {error:?}"));
+            let events = told(&database);
             let registry = described(&restored.registry);
             let mut leases: Vec<LeaseId> = restored.leases.iter().map(|(id, _)| *id).collect();
             leases.sort();
             // The group that was under way may be there as a whole, or not at all.
             let candidates = &known[acknowledged..known.len().min(acknowledged + 2)];
-            let matches = |known: &Known| known.registry == registry && known.leases == leases;
+            let matches =
+                |known: &Known| known.registry == registry && known.leases == leases && known.events == events;
             let wanted = &candidates[0].registry;
             assert!(
                 candidates.iter().any(matches),
-                "cut {cut}, variant {variant}: {registry}\n{leases:?}\nis not\n{wanted}\n{:?}",
-                candidates[0].leases
+                "cut {cut}, variant {variant}: {registry}\n{leases:?}\n{} events\nis not\n{wanted}\n{:?}\n{} events",
+                events.len(),
+                candidates[0].leases,
+                candidates[0].events.len()
             );
             opened += 1;
         }
