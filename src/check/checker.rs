@@ -301,7 +301,6 @@ impl Checker {
         let Some((key, check)) = self.table.at_mut(place) else { return };
         let Stage::Running(Running { address, standing, began, at, .. }) = check.stage else { return };
         self.slots.give_back(address, standing);
-        self.guarding.probed(address, outcome);
         self.probed(key, outcome, now.saturating_duration_since(began), at, self.clock.tick(now));
     }
 
@@ -310,6 +309,9 @@ impl Checker {
         let Some(check) = self.table.get_mut(key) else { return };
         check.stage = Stage::Idle;
         self.metrics.probed(&check.spec().kind, outcome, took);
+        if let Ok(target) = check.target {
+            self.guarding.probed(target.ip(), outcome);
+        }
         if *outcome != Outcome::Abandoned {
             check.latencies.add(took);
         }
