@@ -20,6 +20,7 @@ use super::slots::{Bounds, Full, Slots, Standing};
 use super::table::{Running, Stage, Table};
 use super::wheel::Wheel;
 use super::{Settings, TargetRefused, Targets};
+use crate::guard::Verdict;
 use crate::model::{Health, Instance, InstanceId, ServiceName, Timestamp};
 use crate::registry::{Change, Observation, Registry};
 use crate::store::Followed;
@@ -300,7 +301,6 @@ impl Checker {
         let Some((key, check)) = self.table.at_mut(place) else { return };
         let Stage::Running(Running { address, standing, began, at, .. }) = check.stage else { return };
         self.slots.give_back(address, standing);
-        self.guarding.probed(address, outcome);
         self.probed(key, outcome, now.saturating_duration_since(began), at, self.clock.tick(now));
     }
 
@@ -309,6 +309,9 @@ impl Checker {
         let Some(check) = self.table.get_mut(key) else { return };
         check.stage = Stage::Idle;
         self.metrics.probed(&check.spec().kind, outcome, took);
+        if let Ok(target) = check.target {
+            self.guarding.probed(target.ip(), outcome);
+        }
         if *outcome != Outcome::Abandoned {
             check.latencies.add(took);
         }
@@ -317,7 +320,8 @@ impl Checker {
         if check.pace == Pace::Ordinary {
             self.metrics.skipped(Skip::Running, check.rhythm.rounds(began, now));
         }
-        check.pace = check.threshold.pace(now);
+        // Who waits for a word of the guard asks again soon; those it holds are many, and it holds them for longer.
+        check.pace = if check.verdict == Verdict::Wait { Pace::Fast } else { check.threshold.pace(now) };
         self.wheel.insert(key.place, check.rhythm.next(check.pace, began, now));
     }
 
@@ -332,13 +336,13 @@ impl Checker {
         check.probed_at = Some(now);
         let turned = check.threshold.observe(passed, now);
         // The next result asks again: what does not stand is proposed with each that agrees.
-        let kept = turned.is_some()
-            && error.is_some_and(Failure::is_silence)
-            && self.guarding.keeps(&check.instance, check.spec().timeout);
-        if std::mem::replace(&mut check.kept, kept) && !kept {
+        let is_silent = turned.is_some() && error.is_some_and(Failure::is_silence);
+        let verdict =
+            if is_silent { self.guarding.judge(&check.instance, check.spec().timeout) } else { Verdict::Leave };
+        if std::mem::replace(&mut check.verdict, verdict).stays() && !verdict.stays() {
             self.guarding.settled(&check.instance);
         }
-        check.transition = turned.filter(|_| !kept).map(|health| Turn {
+        check.transition = turned.filter(|_| !verdict.stays()).map(|health| Turn {
             health,
             error: error.map(Failure::reason),
             at: Timestamp::now(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::outcome::{Failure, Outcome};
-use crate::guard::{Census, Guard, Moment, Silent};
+use crate::guard::{Census, Guard, Moment, Silent, Verdict};
 use crate::model::{Duration, Instance, ServiceName};
 
 /// Says how a service stands.
@@ -47,12 +47,13 @@ impl Guarding {
         self.guard.probed(host, is_silent, tokio::time::Instant::now());
     }
 
-    /// Whether an instance that has fallen silent is to stay in answers for now. `timeout` is that of its probes: what
+    /// Whether an instance that has fallen silent may leave answers, or is to stay for now. `timeout` is that of its probes: what
     /// began before this node was well again has ended after it.
-    pub(super) fn keeps(&self, instance: &Instance, timeout: Duration) -> bool {
+    pub(super) fn judge(&self, instance: &Instance, timeout: Duration) -> Verdict {
         let silent = Silent { service: &instance.service, id: &instance.id, confirm: timeout.std() };
         let census = || (self.census)(&instance.service);
-        instance.answered() && self.guard.ask(&silent, Moment::now(), census).stays()
+        // Who is out of answers already has nothing to lose.
+        if instance.answered() { self.guard.ask(&silent, Moment::now(), census) } else { Verdict::Leave }
     }
 
     /// An instance that was to stay is heard again, or leaves for a reason of its own.

@@ -12,6 +12,7 @@ use super::post::{Key, Turn};
 use super::rhythm::{Pace, Rhythm};
 use super::slots::Standing;
 use super::{TargetRefused, Targets, Threshold};
+use crate::guard::Verdict;
 use crate::model::{CheckSpec, Health, Instance, InstanceId, ProbeReport, Revision, ServiceName, Timestamp};
 
 /// What the check is doing now.
@@ -53,8 +54,8 @@ pub(super) struct Check {
     transitions: u32,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
     pub(super) transition: Option<Turn>,
-    /// Whether it has fallen silent and the guard has it stay for now.
-    pub(super) kept: bool,
+    /// What the guard said when it last fell silent; to leave, when nothing keeps it.
+    pub(super) verdict: Verdict,
     /// Whether a commit of a transition is under way or waits for room.
     pub(super) committing: bool,
     /// The revision up to which the standing opinion is known. The watch may still have older news to tell.
@@ -170,7 +171,7 @@ impl Table {
                     latencies: Latencies::default(),
                     transitions: 0,
                     transition: None,
-                    kept: false,
+                    verdict: Verdict::Leave,
                     committing: false,
                     settled_at: instance.revision,
                 })

@@ -24,7 +24,8 @@ use crate::model::{GuardRule, Guarded, InstanceId};
 const LOOKED_FOR: Duration = Duration::from_millis(250);
 /// For how long witnesses have to be well before a guard ends: the first probes that get through come in this time.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// For how long somebody waits at most for others to be asked, when some of them are silent too.
+/// For how long somebody waits at most for others to be asked, when some of them are silent too, or for the link to be
+/// looked at.
 const SOUNDED_WITHIN: Duration = Duration::from_secs(5);
 /// Instances that are remembered to have left by silence.
 const LEFT_MAX: usize = 4096;
@@ -70,8 +71,9 @@ pub(super) struct Case {
 }
 
 impl Case {
-    pub(super) fn is_outdated(&self, now: Instant) -> bool {
+    pub(super) fn is_outdated(&self, witnesses: &Witnesses, now: Instant) -> bool {
         self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOKED_FOR)
+            || witnesses.has_link_turned_since(self.looked)
     }
 
     /// Takes how the service stands now, and what speaks against the node.
@@ -131,7 +133,11 @@ impl Case {
             // So few could never be too many to lose.
             Phase::Quiet if self.whole() < usize::from(rule.min) => Verdict::Leave,
             Phase::Quiet if !self.evidence.is_empty() && waited < rule.window.std() => Verdict::Wait,
-            Phase::Quiet if self.is_unsure && waited < SOUNDED_WITHIN.min(rule.window.std()) => Verdict::Wait,
+            Phase::Quiet
+                if (self.is_unsure || witnesses.is_link_unseen()) && waited < SOUNDED_WITHIN.min(rule.window.std()) =>
+            {
+                Verdict::Wait
+            }
             Phase::Quiet => Verdict::Leave,
         };
         if verdict == Verdict::Leave { self.leave(id, now.instant) } else { verdict }
@@ -203,7 +209,7 @@ impl Case {
 
     /// Lets time pass, and drops those who are not in answers any more.
     pub(super) fn go_on(&mut self, witnesses: &mut Witnesses, now: Moment, is_answered: impl Fn(&InstanceId) -> bool) {
-        if self.is_outdated(now.instant) {
+        if self.is_outdated(witnesses, now.instant) {
             self.look_at_node(witnesses, now.instant);
         }
         let gone: Vec<InstanceId> = self.silent.keys().filter(|id| !is_answered(id)).cloned().collect();

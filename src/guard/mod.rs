@@ -137,7 +137,7 @@ impl Guard {
         let known = cases.get_mut(silent.service);
         let case = match known {
             Some(case) => {
-                if case.is_outdated(now.instant) {
+                if case.is_outdated(witnesses, now.instant) {
                     case.look(census(), witnesses, now.instant);
                 }
                 case
@@ -165,7 +165,7 @@ impl Guard {
 
     /// A probe of a host has ended: whether nothing was heard. Loopback says nothing of the network.
     pub fn probed(&self, host: IpAddr, is_silent: bool, now: Instant) {
-        if !host.is_loopback() && self.0.state.lock().witnesses.hosts.probed(host, is_silent, now) {
+        if !host.is_loopback() && self.0.state.lock().witnesses.probed(host, is_silent, now) {
             self.0.alarmed.notify_one();
         }
     }

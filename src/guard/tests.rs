@@ -348,6 +348,33 @@ fn a_link_speaks_only_where_there_was_one() {
 }
 
 #[test]
+fn nobody_leaves_before_the_link_was_looked_at() {
+    play(
+        "0 link up
+         0 own 3 heard
+         1 own 1 silent
+         1 ask i1 = wait
+         1.1 link up
+         1.1 ask i1 = leave",
+    );
+    play(
+        "0 link up
+         0 own 6 heard
+         1 own 6 silent
+         1 ask i1 i2 i3 i4 i5 i6 = wait
+         1.1 link down
+         1.1 ask i1 = hold",
+    );
+    play(
+        "0 link up
+         0 own 3 heard
+         1 own 1 silent
+         1 ask i1 = wait
+         6 ask i1 = leave",
+    );
+}
+
+#[test]
 fn other_hosts_that_are_silent_in_the_same_moment_speak_against_the_node() {
     play(
         "0 hosts 4 heard

@@ -92,7 +92,12 @@ pub(super) struct Witnesses {
     jump: Option<Incident>,
     /// Since when no link is up; the outer one is none while there never was one.
     link_down: Option<Option<Timestamp>>,
-    pub(super) hosts: Hosts,
+    /// When the link was last looked at, and when it last turned out to be another way.
+    link_looked: Option<Instant>,
+    link_turned: Option<Instant>,
+    /// When a host last fell silent.
+    alarmed: Option<Instant>,
+    hosts: Hosts,
     /// Those that were ever heard: one that never was says more about its address than about the network.
     canaries: BTreeMap<SocketAddr, Canary>,
 }
@@ -122,12 +127,36 @@ impl Witnesses {
     }
 
     pub(super) fn link(&mut self, is_up: bool, now: Moment) {
+        self.link_looked = Some(now.instant);
+        if is_up != matches!(self.link_down, Some(None)) {
+            self.link_turned = Some(now.instant);
+        }
         match (is_up, &mut self.link_down) {
             (true, down) => *down = Some(None),
             (false, Some(down)) => drop(down.get_or_insert(now.wall)),
             // A machine that has never had one has nothing to lose.
             (false, None) => {}
         }
+    }
+
+    /// Notes the result of a probe of a host; whether it has fallen silent by that.
+    pub(super) fn probed(&mut self, host: IpAddr, is_silent: bool, now: Instant) -> bool {
+        let alarms = self.hosts.probed(host, is_silent, now);
+        if alarms {
+            self.alarmed = Some(now);
+        }
+        alarms
+    }
+
+    /// Whether nobody has looked at the link since a host fell silent. A route that is gone is told at once, so checks may
+    /// be sure before anybody has looked.
+    pub(super) fn is_link_unseen(&self) -> bool {
+        self.link_looked.is_some() && self.alarmed > self.link_looked
+    }
+
+    /// Whether the link has turned out to be another way at a time or since.
+    pub(super) fn has_link_turned_since(&self, time: Option<Instant>) -> bool {
+        self.link_turned.is_some() && self.link_turned >= time
     }
 
     pub(super) fn canary(&mut self, address: SocketAddr, is_heard: bool, now: Moment) {
