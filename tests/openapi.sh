@@ -35,6 +35,8 @@ make_venv() {
 # Sets `address` to where the server listens, which its log tells.
 start_server() {
     cargo build --quiet --locked --bin rollcall
+    # Its log is looked at before it may have begun.
+    : >"$work/server.log"
     "${CARGO_TARGET_DIR:-target}/debug/rollcall" serve --memory --dns 127.0.0.1:0 --http 127.0.0.1:0 --log-format json \
         >"$work/server.log" 2>&1 &
     server=$!

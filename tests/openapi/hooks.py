@@ -71,6 +71,9 @@ def before_call(context, case, kwargs):
                 case.headers[name] = "*"
         if isinstance(case.body, dict | list):
             case.body = with_whole_numbers(case.body)
+        # A service cannot stand in for itself.
+        if isinstance(case.body, dict) and case.body.get("fallback", "") == (case.path_parameters or {}).get("service"):
+            case.body["fallback"] = None
     wait = (case.query or {}).get("wait")
     if not isinstance(wait, str):
         return
