@@ -133,6 +133,7 @@ fn a_server_that_was_stopped_expires_nobody_who_could_not_renew() {
     server.register("web", "i1", &json!({"address": "10.0.0.7", "port": 80, "lease_ttl": "2s"}));
     server.signal(Signal::SIGSTOP);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Real time has to pass, longer than the lease: that the server slept through it is what is tried.
     runtime.block_on(async { tokio::time::sleep(Duration::from_secs(4)).await });
     server.signal(Signal::SIGCONT);
     let renewed = server.call(async |client| client.renew("web", "i1").await);
