@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Settings;
-use crate::model::{CheckKind, CheckSpec, Registration};
+use crate::model::{CheckSpec, Registration};
 
 /// How long the addresses of this machine are believed.
 const BELIEVED: std::time::Duration = std::time::Duration::from_secs(5);
@@ -108,10 +108,7 @@ impl Targets {
     /// # Errors
     /// Why it may not go there.
     pub fn resolve(&self, registration: &Registration, check: &CheckSpec) -> Result<SocketAddr, TargetRefused> {
-        let named = match &check.kind {
-            CheckKind::Http(http) => http.target,
-            CheckKind::Tcp => None,
-        };
+        let named = check.kind.http().and_then(|http| http.target);
         let own_port = check.port.unwrap_or(registration.port);
         let target = named.unwrap_or_else(|| SocketAddr::new(registration.addresses.first(), own_port));
         // An IPv4-mapped address reaches the IPv4 host, so it is judged as that.
