@@ -137,3 +137,76 @@ impl CheckV1 {
         Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port }, state))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn checks_of_every_kind_are_written_alike_for_ever() {
+        for (kind, written) in [
+            (CheckKind::Tcp, json!("tcp")),
+            (CheckKind::Http(Box::new(http())), json!({"http": {"path": "/a?b", "expect_status": "200-299"}})),
+            (
+                CheckKind::Https(Box::new(HttpsCheck { http: http(), tls_verify: true, server_name: None })),
+                json!({"https": {"path": "/a?b", "expect_status": "200-299"}}),
+            ),
+            (
+                CheckKind::Https(Box::new(HttpsCheck {
+                    http: HttpCheck { method: HttpMethod::Head, ..http() },
+                    tls_verify: false,
+                    server_name: Some("web.example".parse().unwrap()),
+                })),
+                json!({"https": {
+                    "path": "/a?b", "expect_status": "200-299", "head": true, "any_certificate": true,
+                    "server_name": "web.example",
+                }}),
+            ),
+            (CheckKind::Grpc("".parse().unwrap()), json!({"grpc": {}})),
+            (CheckKind::Grpc("a.B".parse().unwrap()), json!({"grpc": {"service": "a.B"}})),
+        ] {
+            let spec = CheckSpec {
+                name: "c".parse().unwrap(),
+                kind,
+                interval: Duration::from_secs(5),
+                fast_interval: Duration::from_millis(500),
+                timeout: Duration::from_secs(1),
+                rise: 1,
+                fall: 3,
+                port: None,
+            };
+            let state = CheckState { health: Health::Unknown, since: Timestamp::from_millis(7), last_error: None };
+            let record = serde_json::to_value(CheckV1::new((&spec, &state))).unwrap();
+            assert_eq!(record["kind"], written);
+            assert_eq!(serde_json::from_value::<CheckV1>(record).unwrap().read(), Ok((spec, state)));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for kind in [
+            json!({"https": {"path": "a", "expect_status": "200"}}),
+            json!({"https": {"path": "/", "expect_status": "200", "server_name": "10.0.0.7"}}),
+            json!({"grpc": {"service": "a b"}}),
+        ] {
+            let record: Value = json!({
+                "name": "c", "kind": kind, "interval": "5s", "timeout": "1s", "rise": 1, "fall": 3, "health": "unknown",
+                "since": 7,
+            });
+            assert!(serde_json::from_value::<CheckV1>(record).unwrap().read().is_err(), "{kind}");
+        }
+    }
+
+    fn http() -> HttpCheck {
+        HttpCheck {
+            path: "/a?b".parse().unwrap(),
+            target: None,
+            method: HttpMethod::Get,
+            headers: RequestHeaders::default(),
+            expect_status: "200-299".parse().unwrap(),
+            expect_body: None,
+        }
+    }
+}

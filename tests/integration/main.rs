@@ -13,6 +13,7 @@ mod http;
 mod journal;
 mod layers;
 mod partition;
+mod probes;
 mod process;
 mod run;
 mod scenarios;
