@@ -260,7 +260,7 @@ forms! {
 
     /// The name that the server is asked for, its certificate has to have, and `Host` says: letters, digits, hyphens and
     /// underscores, no address. Without one the certificate has to have the address.
-    ServerName inline |_| json_schema!({
+    ServerName named |_| json_schema!({
         "type": "string",
         "format": "server-name",
         "pattern": "^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$",
