@@ -168,6 +168,8 @@ pub(super) enum TlsFault {
     Unusable,
     /// There is no version or cipher that both sides know.
     NothingInCommon,
+    /// It ended the handshake: nothing in common, or, before TLS 1.3, no certificate of ours.
+    HandshakeFailure,
     /// It wants to see a certificate of ours, and there is none.
     WantsCertificate,
     /// It knows no server of this name.
@@ -191,6 +193,9 @@ impl TlsFault {
             Self::NotFor(name) => write!(f, "the certificate of {target} is not for {name:.100}"),
             Self::Unusable => write!(f, "the certificate of {target} is malformed or not one of a server"),
             Self::NothingInCommon => write!(f, "no version or cipher of TLS in common with {target}"),
+            Self::HandshakeFailure => {
+                write!(f, "{target} ended the TLS handshake: no cipher in common, or it wants a client certificate")
+            }
             Self::WantsCertificate => write!(f, "{target} wants a client certificate"),
             Self::NameUnknown(name) => write!(f, "{target} knows no server {name:.100}"),
             Self::NoHttp => write!(f, "{target} does not speak HTTP/1.1 over TLS"),

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use super::Trust;
 use crate::model::ServerName;
 
-/// Tickets to resume a session with, of all peers. Those used last are kept.
+/// Tickets to resume a session with, of all peers, each with the certificates it came with: 2 to 4 KiB as a rule, and at
+/// most what is read of a peer. Those used last are kept.
 const TICKETS_MAX: usize = 2048;
 /// How long sessions are resumed. Who resumes one does not show his certificate again, and that one may run out.
 pub(super) const RESUMED_FOR: Duration = Duration::from_secs(600);

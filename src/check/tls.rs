@@ -166,9 +166,8 @@ fn fault_of(error: &TlsError, name: &Arc<str>) -> TlsFault {
             _ => TlsFault::Unusable,
         },
         TlsError::PeerIncompatible(_) => TlsFault::NothingInCommon,
-        TlsError::AlertReceived(AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure) => {
-            TlsFault::NothingInCommon
-        }
+        TlsError::AlertReceived(AlertDescription::ProtocolVersion) => TlsFault::NothingInCommon,
+        TlsError::AlertReceived(AlertDescription::HandshakeFailure) => TlsFault::HandshakeFailure,
         TlsError::AlertReceived(AlertDescription::CertificateRequired) => TlsFault::WantsCertificate,
         TlsError::AlertReceived(AlertDescription::NoApplicationProtocol) => TlsFault::NoHttp,
         TlsError::AlertReceived(AlertDescription::UnrecognisedName) => TlsFault::NameUnknown(name.clone()),
@@ -369,7 +368,10 @@ mod tests {
         // Alerts (RFC 8446 §6): handshake_failure, protocol_version, no_application_protocol, unrecognized_name and
         // internal_error, each fatal.
         for (alert, fault) in [
-            ("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}", "no version or cipher of TLS in common with TARGET"),
+            (
+                "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}",
+                "TARGET ended the TLS handshake: no cipher in common, or it wants a client certificate",
+            ),
             ("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{46}", "no version or cipher of TLS in common with TARGET"),
             ("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{78}", "TARGET does not speak HTTP/1.1 over TLS"),
             ("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{70}", "TARGET knows no server 127.0.0.1"),
