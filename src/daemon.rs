@@ -27,7 +27,7 @@ use crate::dns::forward::Rule;
 use crate::net::BindError;
 use crate::store::OpenError;
 use crate::telemetry::Metrics;
-use crate::{api, demo, dns, zone};
+use crate::{api, check, demo, dns, zone};
 
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub enum DaemonError {
     Checks(std::io::Error),
     /// A part ended although nobody told it to. Serving on without it would be lying.
     Ended(&'static str),
+    /// Certificates that checks are to trust cannot be read.
+    Trust(check::TrustError),
     /// There is nobody to forward to, and why.
     Forward(String),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for DaemonError {
             Self::Signals(error) => write!(f, "the signals that end a server cannot be received: {error}"),
             Self::Demo(error) => write!(f, "the demonstration's services cannot run: {error}"),
             Self::Checks(error) => write!(f, "health checks cannot run: {error}"),
+            Self::Trust(error) => error.fmt(f),
             Self::Forward(reason) => write!(f, "--forward: {reason}"),
         }
     }
@@ -85,6 +88,7 @@ pub struct Daemon {
     http: api::Listeners,
     /// Where names of others are asked; none means that they are refused.
     forward: Vec<Rule>,
+    trust: check::Trust,
 }
 
 impl Daemon {
@@ -97,7 +101,8 @@ impl Daemon {
         let dns = dns::Listeners::bind(&config.dns)?;
         let http = api::Listeners::bind(&config.http)?;
         let forward = forward_rules(&config.forward, &dns.addresses())?;
-        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), shares, dns, http })
+        let trust = check::Trust::load(&config.check_ca).map_err(DaemonError::Trust)?;
+        Ok(Self { config, forward, metrics: Arc::new(Metrics::new()), shares, dns, http, trust })
     }
 
     /// What `/metrics` shows.

@@ -11,8 +11,8 @@ use super::form;
 use super::problem::Problem;
 use super::values::{duration, port};
 use crate::model::{
-    CheckKind, CheckSpec, Duration, HttpCheck, HttpMethod, Label, RequestHeaders, RequestPath, RequestPathError,
-    StatusRanges, probe_bounds,
+    CheckKind, CheckSpec, Duration, HealthService, HttpCheck, HttpMethod, HttpsCheck, Label, RequestHeaders,
+    RequestPath, RequestPathError, ServerName, StatusRanges, probe_bounds,
 };
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ pub(super) struct CheckBody {
     #[schemars(with = "Option<form::RequestPath>")]
     path: Option<String>,
     /// Whom to ask for what, in place of `port` and `path`. Nets other than the instance's own address have to be
-    /// opened with `--check-allow`.
+    /// opened with `--check-allow`. Names are not looked up.
     #[schemars(with = "Option<form::ProbeUrl>")]
     url: Option<String>,
     #[schemars(with = "Option<form::ProbeMethod>")]
@@ -60,17 +60,21 @@ pub(super) struct CheckBody {
     expect_status: Option<String>,
     #[schemars(with = "Option<form::ExpectedText>")]
     expect_body: Option<String>,
-    // Read to be refused with a sentence of their own.
-    #[schemars(skip)]
+    /// Whether the certificate has to be one that the server trusts, in force, and for the name or address that is probed;
+    /// true when left out. Without it any certificate will do.
     tls_verify: Option<bool>,
-    #[schemars(skip)]
+    #[schemars(with = "Option<form::ServerName>")]
     server_name: Option<String>,
-    #[schemars(skip)]
+    #[schemars(with = "Option<form::HealthService>")]
     service: Option<String>,
 }
 
-/// Fields that only checks by HTTP have.
+/// Fields that only checks by HTTP have, with or without TLS.
 const OF_HTTP: [&str; 6] = ["path", "url", "method", "headers", "expect_status", "expect_body"];
+/// Those that only checks by TLS have.
+const OF_TLS: [&str; 2] = ["tls_verify", "server_name"];
+/// Those that only checks by gRPC have.
+const OF_GRPC: [&str; 1] = ["service"];
 
 /// Makes of all fields that a check may have a choice between its types.
 fn one_of_each_type(schema: &mut Schema) {
@@ -90,12 +94,24 @@ fn one_of_each_type(schema: &mut Schema) {
     let mut of_head = form::both("method", "expect_body");
     of_head["properties"]["method"] = json!({ "const": "HEAD" });
     let not = json!({ "anyOf": [form::both("path", "url"), form::both("port", "url"), of_head] });
-    let tcp = of_type("tcp", "CheckByTcp", &|field| !OF_HTTP.contains(&field), Value::Null);
-    let http = of_type("http", "CheckByHttp", &|_| true, not);
+    let has = |of: &'static [&'static [&'static str]]| {
+        move |field: &str| {
+            let special = OF_HTTP.iter().chain(&OF_TLS).chain(&OF_GRPC).any(|one| *one == field);
+            !special || of.iter().any(|of| of.contains(&field))
+        }
+    };
+    let tcp = of_type("tcp", "CheckByTcp", &has(&[]), Value::Null);
+    let http = of_type("http", "CheckByHttp", &has(&[&OF_HTTP]), not.clone());
+    let mut https = of_type("https", "CheckByHttps", &has(&[&OF_HTTP, &OF_TLS]), not);
+    let url = form::probe_url("https").to_value();
+    for word in ["format", "pattern", "examples"] {
+        https["properties"]["url"][word] = url[word].clone();
+    }
+    let grpc = of_type("grpc", "CheckByGrpc", &has(&[&OF_GRPC]), Value::Null);
     schema.remove("type");
     schema.remove("required");
     schema.remove("additionalProperties");
-    schema.insert("oneOf".into(), json!([tcp, http]));
+    schema.insert("oneOf".into(), json!([tcp, http, https, grpc]));
 }
 
 impl CheckBody {
@@ -149,27 +165,39 @@ impl CheckBody {
             (expect_status, self.expect_status.is_some()),
             (expect_body, self.expect_body.is_some()),
         ];
-        let of_none = [
-            ("tls_verify", self.tls_verify.is_some()),
-            ("server_name", self.server_name.is_some()),
-            ("service", self.service.is_some()),
-        ];
-        let foreign = |fields: &[(&str, bool)]| match fields.iter().find(|(_, given)| *given) {
+        let [tls_verify, server_name] = OF_TLS;
+        let of_tls = [(tls_verify, self.tls_verify.is_some()), (server_name, self.server_name.is_some())];
+        let of_grpc = OF_GRPC.map(|service| (service, self.service.is_some()));
+        let foreign = |of: &[&[(&str, bool)]]| match of.iter().copied().flatten().find(|(_, given)| *given) {
             Some((field, _)) => Err(Problem::invalid(at(field), format!("a check of this type has no {field}"))),
             None => Ok(()),
         };
-        foreign(&of_none)?;
         match self.r#type.as_str() {
-            "tcp" => foreign(&of_http).map(|()| CheckKind::Tcp),
-            "http" => self.http(at).map(|http| CheckKind::Http(Box::new(http))),
-            "https" | "grpc" | "ttl" => {
-                Err(Problem::invalid(at("type"), "this type is not in this version: use `tcp` or `http`"))
+            "tcp" => foreign(&[&of_http, &of_tls, &of_grpc]).map(|()| CheckKind::Tcp),
+            "http" => {
+                foreign(&[&of_tls, &of_grpc])?;
+                self.http("http", at).map(|http| CheckKind::Http(Box::new(http)))
             }
-            _ => Err(Problem::invalid(at("type"), "a type is `tcp` or `http`")),
+            "https" => {
+                foreign(&[&of_grpc])?;
+                let server_name = self.server_name.as_deref().map(str::parse::<ServerName>).transpose();
+                let server_name =
+                    server_name.map_err(|error| Problem::invalid(at("server_name"), error.to_string()))?;
+                let tls_verify = self.tls_verify.unwrap_or(true);
+                let http = self.http("https", at)?;
+                Ok(CheckKind::Https(Box::new(HttpsCheck { http, tls_verify, server_name })))
+            }
+            "grpc" => {
+                foreign(&[&of_http, &of_tls])?;
+                let service = self.service.as_deref().unwrap_or_default().parse::<HealthService>();
+                service.map(CheckKind::Grpc).map_err(|error| Problem::invalid(at("service"), error.to_string()))
+            }
+            "ttl" => Err(Problem::invalid(at("type"), "this type is not in this version: use another")),
+            _ => Err(Problem::invalid(at("type"), "a type is `tcp`, `http`, `https` or `grpc`")),
         }
     }
 
-    fn http(self, at: &dyn Fn(&str) -> String) -> Result<HttpCheck, Problem> {
+    fn http(self, scheme: &str, at: &dyn Fn(&str) -> String) -> Result<HttpCheck, Problem> {
         let (path, target) = match (&self.path, &self.url) {
             (Some(_), Some(_)) => return Err(Problem::invalid(at("url"), "give `path` or `url`, not both")),
             (Some(path), None) => {
@@ -180,7 +208,7 @@ impl CheckBody {
                 if self.port.is_some() {
                     return Err(Problem::invalid(at("port"), "the url has the port"));
                 }
-                let (path, target) = split_url(url).map_err(|fault| Problem::invalid(at("url"), fault))?;
+                let (path, target) = split_url(scheme, url).map_err(|fault| Problem::invalid(at("url"), fault))?;
                 (path, Some(target))
             }
             (None, None) => (RequestPath::default(), None),
@@ -215,14 +243,15 @@ impl CheckBody {
     }
 }
 
-const URL_FORM: &str = "a url is `http://` with an IP address, perhaps a port, and a path; names are not looked up";
-
-/// What a url asks for, and of whom.
-fn split_url(url: &str) -> Result<(RequestPath, SocketAddr), String> {
-    let rest = url.strip_prefix("http://").ok_or(URL_FORM)?;
+/// What a url of a scheme asks for, and of whom.
+fn split_url(scheme: &str, url: &str) -> Result<(RequestPath, SocketAddr), String> {
+    let fault =
+        || format!("a url is `{scheme}://` with an IP address, perhaps a port, and a path; names are not looked up");
+    let rest = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")).ok_or_else(fault)?;
+    let usual_port = if scheme == "https" { 443 } else { 80 };
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let host = authority.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(authority);
-    let target = authority.parse().or_else(|_| host.parse().map(|ip| SocketAddr::new(ip, 80)));
+    let target = authority.parse().or_else(|_| host.parse().map(|ip| SocketAddr::new(ip, usual_port)));
     let path = path.parse().map_err(|error: RequestPathError| error.to_string())?;
-    Ok((path, target.map_err(|_| URL_FORM)?))
+    Ok((path, target.map_err(|_| fault())?))
 }

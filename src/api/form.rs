@@ -10,7 +10,9 @@ use schemars::{Schema, json_schema};
 use serde_json::{Value, json};
 
 use super::kind::Kind;
-use crate::model::{Duration, INSTANCE_LIMITS, Lease, Ttl as ModelTtl, probe_bounds};
+use crate::model::{
+    Duration, HealthService as HealthServiceModel, INSTANCE_LIMITS, Lease, Ttl as ModelTtl, probe_bounds,
+};
 
 /// Makes forms: a name each, whether it stands among the document's components (`named`) or wherever it is used
 /// (`inline`), and its schema; the comment is the description, unless the schema has one.
@@ -56,6 +58,17 @@ pub(super) fn duration(format: &str, example: &str, range: impl Display) -> Sche
 
 pub(super) fn between((min, max): (Duration, Duration)) -> String {
     format!("{min} to {max}")
+}
+
+/// The url of a probe.
+pub(super) fn probe_url(scheme: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": format!("{scheme}-probe-url"),
+        "pattern": format!("^{scheme}://[0-9A-Fa-f:.\\[\\]]+(/[!$-;=?-_a-~]*)?$"),
+        "description": format!("`{scheme}://` with an IP address, perhaps a port, and a path."),
+        "examples": [format!("{scheme}://10.0.0.7:8080/healthz")],
+    })
 }
 
 /// One of some words.
@@ -242,12 +255,27 @@ forms! {
         "examples": ["/healthz"],
     });
 
-    /// `http://` with an IP address, perhaps a port, and a path. Names are not looked up.
-    ProbeUrl inline |_| json_schema!({
+    /// The address, port and path of a probe.
+    ProbeUrl inline |_| probe_url("http");
+
+    /// The name that the server is asked for, its certificate has to have, and `Host` says: letters, digits, hyphens and
+    /// underscores, no address. Without one the certificate has to have the address.
+    ServerName named |_| json_schema!({
         "type": "string",
-        "format": "probe-url",
-        "pattern": "^http://[0-9A-Fa-f:.\\[\\]]+(/[!$-;=?-_a-~]*)?$",
-        "examples": ["http://10.0.0.7:8080/healthz"],
+        "format": "server-name",
+        "pattern": "^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$",
+        "not": { "pattern": "(^|\\.)[0-9]+$" },
+        "maxLength": 253,
+        "examples": ["web.example.com"],
+    });
+
+    /// The service whose health gRPC is asked for, as in `grpc.health.v1.HealthCheckRequest`; the server as a whole when it
+    /// is empty.
+    HealthService inline |_| json_schema!({
+        "type": "string",
+        "pattern": "^[!-~]*$",
+        "maxLength": HealthServiceModel::OCTETS_MAX,
+        "examples": ["payments.v1.Api"],
     });
 
     /// What a probe sends.

@@ -116,13 +116,22 @@ struct HttpShape<'a> {
     expect_body: Option<&'a str>,
 }
 
+#[derive(Serialize, JsonSchema)]
+struct TlsShape<'a> {
+    /// Whether the certificate has to be valid.
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::ServerName")]
+    server_name: Option<&'a str>,
+}
+
 /// A check, and what it thinks of its instance. What its type does not have is not there.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Check")]
 struct CheckShape<'a> {
     #[schemars(with = "form::DnsLabel")]
     name: &'a Label,
-    /// `tcp` or `http`; later versions may have others.
+    /// `tcp`, `http`, `https` or `grpc`; later versions may have others.
     r#type: &'a str,
     #[schemars(with = "form::Interval")]
     interval: crate::model::Duration,
@@ -142,6 +151,12 @@ struct CheckShape<'a> {
     port: Option<u16>,
     #[serde(flatten)]
     http: Option<HttpShape<'a>>,
+    #[serde(flatten)]
+    tls: Option<TlsShape<'a>>,
+    /// The service that gRPC is asked for; empty for the server as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::HealthService")]
+    service: Option<&'a str>,
     #[schemars(with = "form::Health")]
     health: Health,
     /// Since when the opinion stands.
@@ -155,17 +170,22 @@ struct CheckShape<'a> {
 
 impl<'a> CheckShape<'a> {
     fn new(spec: &'a CheckSpec, state: &'a CheckState) -> Self {
-        let http = match &spec.kind {
-            CheckKind::Tcp => None,
-            CheckKind::Http(http) => Some(HttpShape {
-                path: http.path.as_str(),
-                url: http.target.map(|target| format!("http://{target}{}", http.path)),
-                method: http.method.as_str(),
-                headers: HeadersShape(&http.headers),
-                expect_status: &http.expect_status,
-                expect_body: http.expect_body.as_deref(),
-            }),
+        let (tls, service) = match &spec.kind {
+            CheckKind::Tcp | CheckKind::Http(_) => (None, None),
+            CheckKind::Https(https) => {
+                let server_name = https.server_name.as_ref().map(|name| name.as_str());
+                (Some(TlsShape { tls_verify: https.tls_verify, server_name }), None)
+            }
+            CheckKind::Grpc(service) => (None, Some(service.as_str())),
         };
+        let http = spec.kind.http().map(|http| HttpShape {
+            path: http.path.as_str(),
+            url: http.target.map(|target| format!("{}://{target}{}", spec.kind.as_str(), http.path)),
+            method: http.method.as_str(),
+            headers: HeadersShape(&http.headers),
+            expect_status: &http.expect_status,
+            expect_body: http.expect_body.as_deref(),
+        });
         Self {
             name: &spec.name,
             r#type: spec.kind.as_str(),
@@ -176,6 +196,8 @@ impl<'a> CheckShape<'a> {
             fall: spec.fall,
             port: spec.port,
             http,
+            tls,
+            service,
             health: state.health,
             since: state.since,
             last_error: state.last_error.as_deref(),

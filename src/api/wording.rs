@@ -4,8 +4,6 @@ use serde_json::error::Category;
 
 use super::problem::Problem;
 
-/// Fields that are read to be refused with a sentence of their own; nobody can have meant them.
-const UNSUPPORTED: [&str; 3] = ["tls_verify", "server_name", "service"];
 /// Longer names are no slip of the pen.
 const SLIP_OCTETS_MAX: usize = 64;
 
@@ -61,6 +59,8 @@ fn example(field: &str) -> Option<&'static str> {
         "address" => "10.0.0.7",
         "protocol" | "type" => "tcp",
         "path" => "/healthz",
+        "server_name" => "web.example.com",
+        "service" => "payments.v1.Api",
         "url" => "http://10.0.0.7:8080/healthz",
         "method" => "GET",
         "expect_status" => "200-299",
@@ -72,7 +72,7 @@ fn example(field: &str) -> Option<&'static str> {
 
 /// `known` are the names that there are, each in backquotes.
 fn unknown_field(name: &str, known: &str) -> String {
-    let known: Vec<&str> = known.split('`').skip(1).step_by(2).filter(|known| !UNSUPPORTED.contains(known)).collect();
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
     match nearest(name, &known) {
         Some(nearest) => format!("there is no field `{name}`; did you mean `{nearest}`?"),
         None if name == "state" => "an instance is up when it registers; PATCH changes its `state`".to_owned(),

@@ -261,7 +261,7 @@ impl Checker {
         let check = self.table.get_mut(key).expect("room is taken for checks that are there");
         let Ok(target) = check.target else { unreachable!("room is taken for a target") };
         let began = Instant::now();
-        match self.prober.begin(key.place, target, check.spec()) {
+        match self.prober.begin(key.place, target, check.spec(), began) {
             Ok(flight) => {
                 // After the tick that has begun already: nobody gets less time than was said.
                 let deadline = self.clock.tick(began) + 1 + ticks(check.spec().timeout.std());

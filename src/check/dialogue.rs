@@ -1,12 +1,12 @@
 //! What a probe does on a connection, once there is one.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::task::Poll;
 
-use mio::net::TcpStream;
-
 use super::outcome::Failure;
+use crate::model::Duration;
 
 /// Octets of an answer that are read at most, whatever they mean.
 pub(super) const ANSWER_OCTETS_MAX: usize = 64 * 1024;
@@ -21,12 +21,22 @@ pub(super) trait Dialogue: fmt::Debug + Send {
     fn found(&mut self) -> Option<Result<(), Failure>> {
         None
     }
+
+    /// What its peer has failed to do when the time is up and nothing was found out.
+    fn missed(&self) -> fn(SocketAddr, Duration) -> Failure {
+        Failure::NoAnswer
+    }
 }
+
+/// What carries octets to a peer and back, and never waits for it.
+pub(super) trait Wire: Read + Write + fmt::Debug {}
+
+impl<T: Read + Write + fmt::Debug> Wire for T {}
 
 /// A connection, and room for what comes over it.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
-    pub(super) stream: &'a mut TcpStream,
+    pub(super) stream: &'a mut dyn Wire,
     /// Whether something has come, or the peer has ended its side.
     pub(super) readable: bool,
     /// At least [`ANSWER_OCTETS_MAX`] octets, which anybody may write over.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::checker::{Checker, Lines};
+use super::kind::Kinds;
 use super::metrics::Metrics;
 use super::post::{Ended, Wish, Word};
 use super::prober::Prober;
@@ -68,7 +69,7 @@ pub fn spawn(
     metrics: &mut prometheus_client::registry::Registry,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<(JoinHandle<()>, Reports)> {
-    let prober = Prober::new()?;
+    let prober = Prober::new(Kinds::new(&settings.trust))?;
     let waker = prober.waker();
     let (words, heard) = mpsc::channel(WORDS_MAX);
     let (told, wishes) = mpsc::channel(COMMITS_MAX);

@@ -2,7 +2,7 @@
 //!
 //! Nothing is decompressed and no redirect is followed.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::task::{Poll, ready};
 
@@ -12,10 +12,10 @@ use super::outcome::{Failure, failure_of};
 use crate::model::{HttpCheck, HttpMethod, StatusRanges};
 
 /// The request that a check describes. All of it can be sent: the model lets nothing else through.
-fn request(check: &HttpCheck, target: SocketAddr) -> Vec<u8> {
+fn request(check: &HttpCheck, host: &str) -> Vec<u8> {
     let mut request = Vec::with_capacity(256);
     let mut write = |parts: &[&str]| parts.iter().for_each(|part| request.extend_from_slice(part.as_bytes()));
-    write(&[check.method.as_str(), " ", check.path.as_str(), " HTTP/1.1\r\nhost: ", &target.to_string()]);
+    write(&[check.method.as_str(), " ", check.path.as_str(), " HTTP/1.1\r\nhost: ", host]);
     write(&["\r\nconnection: close\r\n"]);
     let mut named = false;
     for (name, value) in check.headers.iter() {
@@ -45,11 +45,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// What a check asks, and expects.
-    pub(super) fn new(check: &HttpCheck, target: SocketAddr) -> Self {
+    /// What a check asks, and expects. `host` is for whom the request is.
+    pub(super) fn new(check: &HttpCheck, target: SocketAddr, host: &str) -> Self {
         Self {
             target,
-            request: request(check, target),
+            request: request(check, host),
             written: 0,
             answer: Answer::default(),
             method: check.method,
@@ -134,6 +134,8 @@ impl Dialogue for Exchange {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::super::outcome::Outcome;
     use super::super::support::{Manners, heard, http_check, listen, probe, refusing};
     use super::*;
@@ -167,7 +169,7 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         let (mut stream, mut peer) = (mio::net::TcpStream::from_std(stream), listener.accept().unwrap().0);
         let CheckKind::Http(check) = http_check(no_change).kind else { panic!() };
-        let mut exchange = Exchange::new(&check, target);
+        let mut exchange = Exchange::new(&check, target, "host");
         let mut scratch = vec![0; super::super::dialogue::ANSWER_OCTETS_MAX];
         let mut advance = |exchange: &mut Exchange| {
             exchange.advance(&mut Line { stream: &mut stream, readable: true, scratch: &mut scratch })
@@ -277,10 +279,9 @@ mod tests {
 
     #[test]
     fn every_check_that_the_model_allows_is_one_request() {
-        let target = SocketAddr::from(([127, 0, 0, 1], 80));
         let parsed = |check: &CheckSpec| {
             let CheckKind::Http(http) = &check.kind else { unreachable!() };
-            let octets = request(http, target);
+            let octets = request(http, "127.0.0.1:80");
             let mut fields = [httparse::EMPTY_HEADER; 20];
             let mut request = httparse::Request::new(&mut fields);
             assert_eq!(request.parse(&octets), Ok(httparse::Status::Complete(octets.len())), "{octets:?}");

@@ -40,11 +40,15 @@ mod wheel;
 // Probes.
 mod answer;
 mod dialogue;
+mod grpc;
 mod http;
 mod kind;
 mod outcome;
 mod prober;
+mod sessions;
 mod tcp;
+mod tls;
+mod trust;
 
 // The thread, what it keeps, and what it talks with.
 mod checker;
@@ -65,6 +69,7 @@ use std::net::SocketAddr;
 pub use follow::{Reports, spawn};
 pub use guarding::Guarding;
 pub use target::{TargetRefused, Targets};
+pub use trust::{Trust, TrustError};
 
 use threshold::Threshold;
 
@@ -87,6 +92,8 @@ pub struct Settings {
     pub rate_max: u32,
     /// The same for one address, except for loopback.
     pub rate_per_host_max: u32,
+    /// Which certificates are trusted; without any, TLS probes pass only where nothing is verified.
+    pub trust: Trust,
 }
 
 impl Default for Settings {
@@ -100,6 +107,7 @@ impl Default for Settings {
             guarding: Guarding::default(),
             rate_max: 20_000,
             rate_per_host_max: 1_000,
+            trust: Trust::default(),
         }
     }
 }

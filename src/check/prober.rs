@@ -11,9 +11,10 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Token, Waker};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::time::Instant;
 
 use super::dialogue::{ANSWER_OCTETS_MAX, Dialogue, Line};
-use super::kind::of_kind;
+use super::kind::Kinds;
 use super::outcome::{Failure, Outcome, failure_of};
 use crate::model::{CheckSpec, Duration as CheckDuration};
 
@@ -43,10 +44,11 @@ pub(super) struct Prober {
     flights: Vec<Option<Flight>>,
     free: Vec<u32>,
     scratch: Box<[u8]>,
+    kinds: Kinds,
 }
 
 impl Prober {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(kinds: Kinds) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         Ok(Self {
             waker: Arc::new(Waker::new(poll.registry(), WAKE)?),
@@ -55,6 +57,7 @@ impl Prober {
             flights: Vec::new(),
             free: Vec::new(),
             scratch: vec![0; ANSWER_OCTETS_MAX].into(),
+            kinds,
         })
     }
 
@@ -64,14 +67,20 @@ impl Prober {
     }
 
     /// Begins a probe for somebody's entry; the outcome when it ends right away.
-    pub(super) fn begin(&mut self, entry: u32, target: SocketAddr, check: &CheckSpec) -> Result<u32, Outcome> {
+    pub(super) fn begin(
+        &mut self,
+        entry: u32,
+        target: SocketAddr,
+        check: &CheckSpec,
+        now: Instant,
+    ) -> Result<u32, Outcome> {
         let place = self.free.pop().unwrap_or_else(|| {
             self.flights.push(None);
             (self.flights.len() - 1) as u32
         });
-        let begun = connect(target).map(|stream| {
-            let (timeout, dialogue) = (check.timeout, of_kind(&check.kind, target));
-            Flight { entry, target, timeout, stream, connected: false, dialogue }
+        let begun = connect(target).and_then(|stream| {
+            let (timeout, dialogue) = (check.timeout, self.kinds.dialogue(&check.kind, target, now)?);
+            Ok(Flight { entry, target, timeout, stream, connected: false, dialogue })
         });
         let outcome = begun.and_then(|mut flight| {
             // Whoever is on this machine has answered already, which saves waiting for it.
@@ -131,7 +140,7 @@ impl Prober {
             Some(Err(failure)) => return Outcome::Failed(failure),
             None => {}
         }
-        let failure = if connected { Failure::NoAnswer } else { Failure::NoConnection };
+        let failure = if connected { dialogue.missed() } else { Failure::NoConnection };
         Outcome::Failed(failure(target, timeout))
     }
 }

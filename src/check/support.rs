@@ -9,11 +9,13 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Trust;
+use super::kind::Kinds;
 use super::outcome::Outcome;
 use super::prober::Prober;
 use crate::model::{
-    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, Meta, Registration,
-    RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport,
+    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, HttpsCheck, Instance, Meta,
+    Registration, RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport,
 };
 
 /// A TCP check with the defaults of the API.
@@ -30,8 +32,8 @@ pub(super) fn tcp_check() -> CheckSpec {
     }
 }
 
-/// An HTTP check with the defaults of the API, adjusted.
-pub(super) fn http_check(adjust: impl FnOnce(&mut HttpCheck)) -> CheckSpec {
+/// The HTTP exchange of a check with the defaults of the API, adjusted.
+fn exchange(adjust: impl FnOnce(&mut HttpCheck)) -> HttpCheck {
     let mut http = HttpCheck {
         path: "/healthz".parse().unwrap(),
         target: None,
@@ -41,7 +43,26 @@ pub(super) fn http_check(adjust: impl FnOnce(&mut HttpCheck)) -> CheckSpec {
         expect_body: None,
     };
     adjust(&mut http);
-    CheckSpec { name: "http".parse().unwrap(), kind: CheckKind::Http(Box::new(http)), ..tcp_check() }
+    http
+}
+
+/// An HTTP check with the defaults of the API, adjusted.
+pub(super) fn http_check(adjust: impl FnOnce(&mut HttpCheck)) -> CheckSpec {
+    let kind = CheckKind::Http(Box::new(exchange(adjust)));
+    CheckSpec { name: "http".parse().unwrap(), kind, ..tcp_check() }
+}
+
+/// An HTTPS check with the defaults of the API, adjusted.
+pub(super) fn https_check(adjust: impl FnOnce(&mut HttpsCheck)) -> CheckSpec {
+    let mut https = HttpsCheck { http: exchange(|_| ()), tls_verify: true, server_name: None };
+    adjust(&mut https);
+    CheckSpec { name: "https".parse().unwrap(), kind: CheckKind::Https(Box::new(https)), ..tcp_check() }
+}
+
+/// A gRPC check of a service with the defaults of the API.
+pub(super) fn grpc_check(service: &str) -> CheckSpec {
+    let kind = CheckKind::Grpc(service.parse().unwrap());
+    CheckSpec { name: "grpc".parse().unwrap(), kind, ..tcp_check() }
 }
 
 pub(super) fn registration(own: SocketAddr, checks: impl IntoIterator<Item = CheckSpec>) -> Registration {
@@ -87,10 +108,15 @@ pub(super) fn instance(id: &str, checks: impl IntoIterator<Item = CheckSpec>) ->
 
 /// One probe, as the checker makes it.
 pub(super) async fn probe(target: SocketAddr, check: &CheckSpec) -> Outcome {
-    let check = check.clone();
+    probe_trusting(&Trust::default(), target, check).await
+}
+
+/// The same for a checker that trusts somebody.
+pub(super) async fn probe_trusting(trust: &Trust, target: SocketAddr, check: &CheckSpec) -> Outcome {
+    let (check, kinds) = (check.clone(), Kinds::new(trust));
     let probe = move || {
-        let (mut prober, mut ended) = (Prober::new().unwrap(), Vec::new());
-        let flight = match prober.begin(7, target, &check) {
+        let (mut prober, mut ended) = (Prober::new(kinds).unwrap(), Vec::new());
+        let flight = match prober.begin(7, target, &check, Instant::now()) {
             Ok(flight) => flight,
             Err(outcome) => return outcome,
         };
@@ -115,6 +141,8 @@ pub(super) enum Manners {
     Hang,
     /// Says this, without being asked, and then nothing.
     Greet(&'static str),
+    /// Says the first, without being asked, and then the second without end.
+    Flood(&'static str, &'static str),
     /// Resets at once.
     Reset,
     /// Reads a request, says this, and closes.
@@ -147,8 +175,10 @@ async fn treat(mut stream: TcpStream, manners: Manners) -> std::io::Result<()> {
             read_request(&mut stream).await;
             stream.write_all(text.as_bytes()).await
         }
-        Manners::Repeat(first, piece) => {
-            read_request(&mut stream).await;
+        Manners::Repeat(first, piece) | Manners::Flood(first, piece) => {
+            if matches!(manners, Manners::Repeat(..)) {
+                read_request(&mut stream).await;
+            }
             stream.write_all(first.as_bytes()).await?;
             let piece = piece.repeat(1000);
             loop {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Settings;
-use crate::model::{CheckKind, CheckSpec, Registration};
+use crate::model::{CheckSpec, Registration};
 
 /// How long the addresses of this machine are believed.
 const BELIEVED: std::time::Duration = std::time::Duration::from_secs(5);
@@ -108,10 +108,7 @@ impl Targets {
     /// # Errors
     /// Why it may not go there.
     pub fn resolve(&self, registration: &Registration, check: &CheckSpec) -> Result<SocketAddr, TargetRefused> {
-        let named = match &check.kind {
-            CheckKind::Http(http) => http.target,
-            CheckKind::Tcp => None,
-        };
+        let named = check.kind.http().and_then(|http| http.target);
         let own_port = check.port.unwrap_or(registration.port);
         let target = named.unwrap_or_else(|| SocketAddr::new(registration.addresses.first(), own_port));
         // An IPv4-mapped address reaches the IPv4 host, so it is judged as that.
@@ -180,7 +177,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::*;
-    use crate::check::support::{http_check, registration, tcp_check};
+    use crate::check::support::{grpc_check, http_check, https_check, registration, tcp_check};
 
     fn targets(allow: &[&str], listeners: &[&str], local_addresses: fn() -> io::Result<Vec<SocketAddr>>) -> Targets {
         Targets::new(&Settings {
@@ -226,6 +223,20 @@ mod tests {
         assert!(http_to(&targets, own, "[::ffff:192.0.2.9]:80").is_ok());
         for foreign in ["10.0.0.8:8080", "127.0.0.1:80", "[::1]:80", "198.51.100.1:80", "[::ffff:127.0.0.1]:80"] {
             assert!(matches!(http_to(&targets, own, foreign), Err(TargetRefused::Foreign(_))), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_held_to_the_same() {
+        let targets = targets(&[], &["127.0.0.1:8500"], none);
+        let aim = |check: CheckSpec| targets.resolve(&registration("127.0.0.1:443".parse().unwrap(), []), &check);
+        let https = |target: &str| https_check(|https| https.http.target = Some(target.parse().unwrap()));
+        assert!(aim(https("127.0.0.1:8443")).is_ok());
+        assert!(matches!(aim(https("10.0.0.8:443")), Err(TargetRefused::Foreign(_))));
+        assert!(matches!(aim(https("169.254.169.254:443")), Err(TargetRefused::Metadata(_))));
+        for check in [https_check(|_| ()), grpc_check(""), tcp_check()] {
+            let own = CheckSpec { port: Some(8500), ..check };
+            assert!(matches!(aim(own), Err(TargetRefused::OwnListener(_))));
         }
     }
 

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::support::{Manners, http_check, listen, read_request, refusing, registration, tcp_check};
+use super::support::{
+    Manners, grpc_check, http_check, https_check, listen, read_request, refusing, registration, tcp_check,
+};
 use super::{Guarding, Reports, Settings, Targets};
 use crate::guard::{Census, Guard, Moment};
 use crate::model::{
@@ -259,6 +261,26 @@ async fn healthy_newcomer_is_answered_after_its_first_probe() {
     assert_eq!(rig.metric("check_probes_total{type=\"http\",result=\"passed\"}"), 1.0);
     assert_eq!(rig.metric("check_probe_duration_seconds_count{type=\"tcp\"}"), 1.0);
     assert_eq!(rig.metric("checks"), 2.0);
+}
+
+#[tokio::test]
+async fn each_kind_is_counted_by_itself() {
+    let mut rig = Rig::new();
+    let plain = listen(Manners::Greet("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
+    rig.register("i1", registration(plain, [hourly(https_check(|_| ())), hourly(grpc_check(""))])).await;
+    rig.until_health("i1", Health::Critical).await;
+    let both_failed = |registry: &Registry| {
+        let instance = registry.instance(&web(), "i1");
+        instance.is_some_and(|i| i.checks.iter().all(|check| check.last_error.is_some()))
+    };
+    rig.until("two checks that failed", both_failed).await;
+    let instance = rig.registry.instance(&web(), "i1").unwrap();
+    let reasons = instance.checks.iter().map(|check| check.last_error.as_deref().unwrap().to_owned());
+    let expected = [format!("{plain} does not speak TLS"), format!("the answer of {plain} is not HTTP/2")];
+    assert_eq!(reasons.collect::<Vec<_>>(), expected);
+    for kind in ["https", "grpc"] {
+        assert_eq!(rig.metric(&format!("check_probes_total{{type=\"{kind}\",result=\"failed\"}}")), 1.0);
+    }
 }
 
 #[tokio::test]

@@ -23,12 +23,12 @@ pub(super) struct Rhythm<'a> {
 impl FromStr for CheckArg {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str =
-            "a check is tcp, tcp::9000, http:/healthz, http:9000/healthz or http://10.0.0.7:9000/healthz";
+        const FORM: &str = "a check is tcp, tcp::9000, http:/healthz, http:9000/healthz, http://10.0.0.7:9000/healthz, the same with https, \
+             grpc or grpc:9000/payments.v1.Api";
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut fields = Map::new();
         fields.insert("type".to_owned(), json!(kind));
-        if kind == "http" && rest.starts_with("//") {
+        if matches!(kind, "http" | "https") && rest.starts_with("//") {
             fields.insert("url".to_owned(), json!(text));
             return Ok(Self { fields });
         }
@@ -39,9 +39,12 @@ impl FromStr for CheckArg {
             fields.insert("port".to_owned(), json!(port));
         }
         match (kind, path) {
-            ("tcp", "") => {}
-            ("http", path) => {
+            ("tcp" | "grpc", "") => {}
+            ("http" | "https", path) => {
                 fields.insert("path".to_owned(), json!(if path.is_empty() { "/" } else { path }));
+            }
+            ("grpc", service) => {
+                fields.insert("service".to_owned(), json!(service[1..]));
             }
             _ => return Err(FORM),
         }
@@ -87,10 +90,17 @@ mod tests {
             ("http:9000/healthz", json!({"type": "http", "port": 9000, "path": "/healthz"})),
             ("http::9000/", json!({"type": "http", "port": 9000, "path": "/"})),
             ("http://10.0.0.7:9000/h", json!({"type": "http", "url": "http://10.0.0.7:9000/h"})),
+            ("https", json!({"type": "https", "path": "/"})),
+            ("https:8443/healthz", json!({"type": "https", "port": 8443, "path": "/healthz"})),
+            ("https://10.0.0.7/h", json!({"type": "https", "url": "https://10.0.0.7/h"})),
+            ("grpc", json!({"type": "grpc"})),
+            ("grpc:9000", json!({"type": "grpc", "port": 9000})),
+            ("grpc:9000/a.v1.B", json!({"type": "grpc", "port": 9000, "service": "a.v1.B"})),
+            ("grpc:/a.v1.B", json!({"type": "grpc", "service": "a.v1.B"})),
         ] {
             assert_eq!(text.parse::<CheckArg>().map(|check| Value::Object(check.fields)), Ok(fields), "{text}");
         }
-        for bad in ["", "ftp", "tcp:/path", "tcp::0", "tcp::65536", "http:x/healthz", "HTTP:/"] {
+        for bad in ["", "ftp", "tcp:/path", "tcp::0", "tcp::65536", "grpc:x", "http:x/healthz", "HTTP:/"] {
             assert!(bad.parse::<CheckArg>().is_err(), "{bad:?}");
         }
     }

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::screen::{Output, show};
 use super::table::Table;
 use super::text::cell;
+use crate::check::Trust;
 use crate::config::{Config, Key, ServeArgs, Spec};
 use crate::zone::Statics;
 
@@ -31,6 +32,7 @@ impl CheckConfigArgs {
         if let Some(folder) = &config.zones {
             Statics::load(folder, &config.zone).map_err(|error| Fault::Usage(error.to_string()))?;
         }
+        Trust::load(&config.check_ca).map_err(|error| Fault::Usage(error.to_string()))?;
         let settings: Map<String, Value> = Key::ALL
             .into_iter()
             .map(|key| {

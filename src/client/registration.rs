@@ -211,6 +211,18 @@ impl Check {
         Self::of("http").field("path", path.into())
     }
 
+    /// The same over TLS. The certificate has to be one that the server trusts, and for the address, or for the name that
+    /// [`Self::server_name`] says.
+    pub fn https(path: impl Into<String>) -> Self {
+        Self::of("https").field("path", path.into())
+    }
+
+    /// Whether the standard health service of gRPC says SERVING for this service; the empty name is the server as a
+    /// whole.
+    pub fn grpc(service: impl Into<String>) -> Self {
+        Self::of("grpc").field("service", service.into())
+    }
+
     /// Any field of a check.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -254,6 +266,18 @@ impl Check {
         self.field("fall", fall)
     }
 
+    /// The name that a server is asked for by TLS, and its certificate has to have.
+    #[must_use]
+    pub fn server_name(self, name: impl Into<String>) -> Self {
+        self.field("server_name", name.into())
+    }
+
+    /// Any certificate will do.
+    #[must_use]
+    pub fn any_certificate(self) -> Self {
+        self.field("tls_verify", false)
+    }
+
     /// Statuses that pass: `"200-299,404"`.
     #[must_use]
     pub fn expect_status(self, ranges: impl Into<String>) -> Self {
@@ -287,6 +311,8 @@ mod tests {
             .meta("version", "1")
             .ttl(Duration::from_secs(90))
             .check(Check::tcp().port(81).fall(1))
+            .check(Check::https("/").server_name("web.example").any_certificate())
+            .check(Check::grpc("a.v1.B"))
             .check(Check::http("/healthz").name("web").interval(Duration::from_millis(1500)).expect_status("200"))
             .initially_passing()
             .evict_after(Duration::from_secs(600))
@@ -302,6 +328,8 @@ mod tests {
                 "generation": 7, "shared_address": true, "lease_ttl": "15s",
                 "checks": [
                     {"type": "tcp", "port": 81, "fall": 1},
+                    {"type": "https", "path": "/", "server_name": "web.example", "tls_verify": false},
+                    {"type": "grpc", "service": "a.v1.B"},
                     {"type": "http", "path": "/healthz", "name": "web", "interval": "1s500ms", "expect_status": "200"},
                 ],
             })

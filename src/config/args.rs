@@ -73,6 +73,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NET")]
     pub check_allow: Vec<String>,
 
+    /// Files of PEM with certificates of authorities that https checks trust, besides those that the system trusts
+    #[arg(long, value_name = "FILE")]
+    pub check_ca: Vec<String>,
+
     /// Addresses that are well as long as the network is, such as a gateway: their silence speaks against this server
     #[arg(long, value_name = "ADDR:PORT")]
     pub canary: Vec<String>,
@@ -145,6 +149,7 @@ impl ServeArgs {
                 Key::Forward => many(&self.forward),
                 Key::ForwardAllow => many(&self.forward_allow),
                 Key::CheckAllow => many(&self.check_allow),
+                Key::CheckCa => many(&self.check_ca),
                 Key::Canary => many(&self.canary),
                 Key::Ttl => one(&self.ttl),
                 Key::NameMemory => one(&self.name_memory),

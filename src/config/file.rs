@@ -59,6 +59,7 @@ fn form(key: Key) -> String {
         (Key::Reverse | Key::CheckAllow, _) => "10.0.0.0/8",
         (Key::ServerId | Key::ServerVersion, _) => "a1",
         (Key::Forward, _) => "system",
+        (Key::CheckCa, _) => "/etc/ssl/own-ca.pem",
         (Key::Canary, _) => "10.0.0.1:22",
         (_, list) if key.takes() == Takes::List => list.split(',').next().unwrap_or_default(),
         (_, default) => default,

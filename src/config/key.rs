@@ -23,6 +23,7 @@ pub enum Key {
     Forward,
     ForwardAllow,
     CheckAllow,
+    CheckCa,
     Canary,
     Ttl,
     NameMemory,
@@ -50,7 +51,7 @@ pub(super) enum Takes {
 
 impl Key {
     /// Every setting, in the order they are shown in.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Zone,
         Self::Zones,
         Self::Dns,
@@ -66,6 +67,7 @@ impl Key {
         Self::Forward,
         Self::ForwardAllow,
         Self::CheckAllow,
+        Self::CheckCa,
         Self::Canary,
         Self::Ttl,
         Self::NameMemory,
@@ -97,6 +99,7 @@ impl Key {
             Self::Forward => ("forward", Takes::Texts, ""),
             Self::ForwardAllow => ("forward_allow", Takes::List, FORWARD_ALLOW),
             Self::CheckAllow => ("check_allow", Takes::List, ""),
+            Self::CheckCa => ("check_ca", Takes::List, ""),
             Self::Canary => ("canary", Takes::List, ""),
             Self::Ttl => ("ttl", Takes::Text, "5s"),
             Self::NameMemory => ("name_memory", Takes::Text, "1h"),

@@ -63,6 +63,8 @@ pub struct Config {
     pub forward_allow: Vec<IpNet>,
     /// Nets that checks may aim at besides their instance's address.
     pub check_allow: Vec<IpNet>,
+    /// Files of certificates that https checks trust besides those of the system.
+    pub check_ca: Vec<PathBuf>,
     /// Addresses whose silence speaks against this server: at most 16.
     pub canaries: Vec<SocketAddr>,
     /// Lifetime of answers in caches.
@@ -157,6 +159,7 @@ impl Config {
             Key::Forward => texts(&self.forward),
             Key::ForwardAllow => texts(&self.forward_allow),
             Key::CheckAllow => texts(&self.check_allow),
+            Key::CheckCa => json!(self.check_ca),
             Key::Canary => texts(&self.canaries),
             Key::Ttl => json!(self.ttl.duration()),
             Key::NameMemory => json!(self.name_memory),

@@ -43,6 +43,7 @@ impl Config {
             forward: spec.list(Key::Forward, forward::parse)?,
             forward_allow: spec.list(Key::ForwardAllow, net)?,
             check_allow: spec.list(Key::CheckAllow, net)?,
+            check_ca: spec.list(Key::CheckCa, file)?,
             canaries: canaries(spec)?,
             ttl: spec.one(Key::Ttl, |text| Ttl::new(duration(text)?).map_err(str::to_owned))?,
             name_memory: spec.one(Key::NameMemory, |text| within(duration(text)?, Duration::from_secs(168 * 3600)))?,
@@ -137,6 +138,10 @@ fn folder(text: &str) -> Result<Option<PathBuf>, &'static str> {
         path if Path::new(path).is_dir() => Ok(Some(path.into())),
         _ => Err("there is no such folder"),
     }
+}
+
+fn file(text: &str) -> Result<Vec<PathBuf>, &'static str> {
+    if Path::new(text).is_file() { Ok(vec![text.into()]) } else { Err("there is no such file") }
 }
 
 fn ns_address(text: &str) -> Result<Vec<IpAddr>, &'static str> {

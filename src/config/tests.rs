@@ -65,6 +65,7 @@ fn defaults_are_those_of_the_contract() {
             "fe80::/10",
         ]),
         check_allow: vec![],
+        check_ca: vec![],
         canaries: vec![],
         ttl: Ttl::new(Duration::from_secs(5)).unwrap(),
         name_memory: Duration::from_secs(3600),
@@ -255,6 +256,7 @@ fn values_out_of_range_are_refused_with_the_range() {
         ("--ns-address", "0.0.0.0", "an address of the name server is an IP address that others can reach"),
         ("--canary", "10.0.0.1", "a canary is an IP address and a TCP port, like 10.0.0.1:22"),
         ("--canary", "gateway:22", "a canary is an IP address and a TCP port, like 10.0.0.1:22"),
+        ("--check-ca", "/nonexistent", "there is no such file"),
         ("--check-allow", "10/8", "a net is an IP address with or without a prefix length, like 10.0.0.0/8"),
         (
             "--forward",

@@ -96,7 +96,7 @@ impl Daemon {
     /// is SERVFAIL or 503, and soon.
     pub(super) async fn wire(self) -> Result<Wired, DaemonError> {
         let started = Instant::now();
-        let Self { config, metrics, shares, dns, http, forward } = self;
+        let Self { config, metrics, shares, dns, http, forward, trust } = self;
         let (dns_addresses, http_addresses) = (dns.addresses(), http.addresses());
         let mut publisher = zone::Publisher::new(zone::Settings {
             name: config.zone.clone(),
@@ -134,6 +134,7 @@ impl Daemon {
             listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
             concurrency_max: shares.probes,
             guarding: guarding(guard.clone(), reader.clone()),
+            trust,
             ..check::Settings::default()
         };
         let targets = Arc::new(Targets::new(&check_settings));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use super::{Duration, Label};
+use super::{Duration, HealthService, Label, ServerName};
 
 /// A configured test of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub enum CheckKind {
     Tcp,
     /// Sends an HTTP/1.1 request and looks at the answer.
     Http(Box<HttpCheck>),
+    /// The same over TLS.
+    Https(Box<HttpsCheck>),
+    /// Asks the standard health service of gRPC (`grpc.health.v1.Health/Check`), over HTTP/2 without TLS.
+    Grpc(HealthService),
 }
 
 impl CheckKind {
@@ -63,6 +67,17 @@ impl CheckKind {
         match self {
             Self::Tcp => "tcp",
             Self::Http(_) => "http",
+            Self::Https(_) => "https",
+            Self::Grpc(_) => "grpc",
+        }
+    }
+
+    /// The request, where it is one of HTTP.
+    pub fn http(&self) -> Option<&HttpCheck> {
+        match self {
+            Self::Http(http) => Some(http),
+            Self::Https(https) => Some(&https.http),
+            Self::Tcp | Self::Grpc(_) => None,
         }
     }
 }
@@ -82,6 +97,18 @@ pub struct HttpCheck {
     pub expect_status: StatusRanges,
     /// Text that the first 64 KiB of the body must contain.
     pub expect_body: Option<String>,
+}
+
+/// An HTTP check over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsCheck {
+    /// The exchange.
+    pub http: HttpCheck,
+    /// Whether the certificate has to be one that is trusted, in force and the server's. Without this any will do.
+    pub tls_verify: bool,
+    /// The name that the server is asked for (RFC 6066 §3) and its certificate has to have; without one the certificate
+    /// has to have the address.
+    pub server_name: Option<ServerName>,
 }
 
 /// Path and query of a request, as they can stand in a request line: a check cannot make one request two.

@@ -8,14 +8,15 @@ mod duration;
 mod instance;
 mod lease;
 mod name;
+mod peer;
 mod probe_report;
 mod revision;
 mod settings;
 mod time;
 
 pub use check::{
-    CheckKind, CheckSpec, HttpCheck, HttpMethod, RequestHeaders, RequestHeadersError, RequestPath, RequestPathError,
-    StatusRanges, StatusRangesError, probe_bounds,
+    CheckKind, CheckSpec, HttpCheck, HttpMethod, HttpsCheck, RequestHeaders, RequestHeadersError, RequestPath,
+    RequestPathError, StatusRanges, StatusRangesError, probe_bounds,
 };
 pub use duration::{Duration, DurationError, Ttl};
 pub use instance::{
@@ -24,6 +25,7 @@ pub use instance::{
 };
 pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
+pub use peer::{HealthService, HealthServiceError, ServerName, ServerNameError};
 pub use probe_report::ProbeReport;
 pub use revision::{Revision, StoreId};
 pub use settings::{GuardChoice, GuardRule, Guarded, ServiceSettings, Share, WhenAllCritical, guard_bounds};

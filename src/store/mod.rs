@@ -10,6 +10,7 @@
 
 mod books;
 mod census;
+mod check_record;
 mod clock;
 mod deadlines;
 mod draft;

@@ -7,16 +7,16 @@
 //! here, whose fields never change their meaning; a newer form is another type and another octet.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::check_record::CheckV1;
 use crate::model::{
-    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, InstanceId,
-    InstanceLease, Label, LeaseId, Meta, Registration, RequestHeaders, Revision, ServiceName, State, Timestamp,
-    Transport, Ttl,
+    Addresses, Duration, Health, Instance, InstanceId, InstanceLease, Label, LeaseId, Meta, Registration, Revision,
+    ServiceName, State, Timestamp, Transport, Ttl,
 };
 
 /// The key of an instance's record. No name contains a slash.
@@ -176,85 +176,6 @@ struct InstanceLeaseV1 {
     own: bool,
 }
 
-/// A check and the standing opinion of it.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct CheckV1 {
-    name: Label,
-    kind: CheckKindV1,
-    interval: Duration,
-    /// Left out where it is what goes with the interval.
-    #[serde(default, skip_serializing_if = "is_default")]
-    fast_interval: Option<Duration>,
-    timeout: Duration,
-    rise: u8,
-    fall: u8,
-    #[serde(default, skip_serializing_if = "is_default")]
-    port: Option<u16>,
-    health: Health,
-    since: u64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    last_error: Option<Arc<str>>,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CheckKindV1 {
-    Tcp,
-    Http {
-        path: String,
-        #[serde(default, skip_serializing_if = "is_default")]
-        target: Option<SocketAddr>,
-        #[serde(default, skip_serializing_if = "is_default")]
-        head: bool,
-        #[serde(default, skip_serializing_if = "is_default")]
-        headers: Vec<(String, String)>,
-        expect_status: String,
-        #[serde(default, skip_serializing_if = "is_default")]
-        expect_body: Option<String>,
-    },
-}
-
-impl CheckV1 {
-    fn new((spec, state): (&CheckSpec, &CheckState)) -> Self {
-        let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port } = spec.clone();
-        let fast_interval = Some(fast_interval).filter(|fast| *fast != CheckSpec::usual_fast_interval(interval));
-        let kind = match kind {
-            CheckKind::Tcp => CheckKindV1::Tcp,
-            CheckKind::Http(http) => CheckKindV1::Http {
-                path: http.path.to_string(),
-                target: http.target,
-                head: http.method == HttpMethod::Head,
-                headers: http.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-                expect_status: http.expect_status.to_string(),
-                expect_body: http.expect_body,
-            },
-        };
-        let CheckState { health, since, last_error } = state.clone();
-        let since = since.as_millis();
-        Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error }
-    }
-
-    fn read(self) -> Result<(CheckSpec, CheckState), RecordError> {
-        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error } = self;
-        let fast_interval = fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval));
-        let kind = match kind {
-            CheckKindV1::Tcp => CheckKind::Tcp,
-            CheckKindV1::Http { path, target, head, headers, expect_status, expect_body } => {
-                CheckKind::Http(Box::new(HttpCheck {
-                    path: path.parse().map_err(malformed)?,
-                    target,
-                    method: if head { HttpMethod::Head } else { HttpMethod::Get },
-                    headers: RequestHeaders::new(headers).map_err(|error| malformed(error.detail))?,
-                    expect_status: expect_status.parse().map_err(malformed)?,
-                    expect_body,
-                }))
-            }
-        };
-        let state = CheckState { health, since: Timestamp::from_millis(since), last_error };
-        Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port }, state))
-    }
-}
-
 /// The record of an instance.
 pub(super) fn write_instance(instance: &Instance, foreign: Option<&Foreign>) -> Vec<u8> {
     let said = &instance.registration;
@@ -297,8 +218,14 @@ pub(super) fn read_instance(
     octets: &[u8],
 ) -> Result<(Instance, Foreign), RecordError> {
     let form: InstanceV1 = decode(octets)?;
-    let (specs, states): (Vec<_>, Vec<_>) =
-        form.checks.into_iter().map(CheckV1::read).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let (specs, states): (Vec<_>, Vec<_>) = form
+        .checks
+        .into_iter()
+        .map(CheckV1::read)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(malformed)?
+        .into_iter()
+        .unzip();
     if form.port == 0 {
         return Err(malformed("its port is 0"));
     }

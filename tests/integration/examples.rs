@@ -48,6 +48,14 @@ fn assert_keeps_listed(server: Server, mut registrar: Command, service: &str, id
 fn the_example_keeps_itself_listed_and_shows_the_rest() {
     // Cargo has built it for this run of the tests, or does now; then it becomes the example, so that signals reach it.
     let mut example = Command::new(env!("CARGO"));
+    // What cargo says of this package to its tests is nothing to build scripts of others: those that look at it would run
+    // anew, and much be built again.
+    let of_cargo = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_cargo) {
+            example.env_remove(name);
+        }
+    }
     example.args(["run", "--quiet", "--locked", "--manifest-path", source!("Cargo.toml"), "--example", "registration"]);
     let output = assert_keeps_listed(Server::start(), example, "greeter", "g1", Signal::SIGINT);
     // The port is any.

@@ -14,6 +14,7 @@ mod journal;
 mod layers;
 mod lingering;
 mod partition;
+mod probes;
 mod process;
 mod run;
 mod scenarios;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{CheckKind, CheckSpec, INSTANCE_LIMITS, Instance, Registration, probe_bounds};
+use crate::model::{CheckSpec, INSTANCE_LIMITS, Instance, Registration, probe_bounds};
 
 /// Octets of what a check failed with last.
 const ERROR_OCTETS_MAX: usize = 4 << 10;
@@ -52,11 +52,7 @@ fn check_spec(spec: &CheckSpec) -> Result<(), String> {
         && times.contains(&spec.rise)
         && times.contains(&spec.fall)
         && spec.port != Some(0);
-    let body_holds = match &spec.kind {
-        CheckKind::Tcp => true,
-        CheckKind::Http(http) => {
-            http.expect_body.as_ref().is_none_or(|text| (1..=TEXT_OCTETS_MAX).contains(&text.len()))
-        }
-    };
+    let text = spec.kind.http().and_then(|http| http.expect_body.as_ref());
+    let body_holds = text.is_none_or(|text| (1..=TEXT_OCTETS_MAX).contains(&text.len()));
     if holds && body_holds { Ok(()) } else { Err(format!("check {} has a value that none may have", spec.name)) }
 }

@@ -223,9 +223,24 @@ async fn checks_describe_requests_that_can_be_sent() {
     };
     for (check, field) in [
         (json!({"type": "exec"}), "type"),
-        (json!({"type": "https"}), "type"),
+        (json!({"type": "ttl"}), "type"),
         (json!({"type": "tcp", "path": "/"}), "path"),
+        (json!({"type": "tcp", "server_name": "web.example"}), "server_name"),
         (json!({"type": "http", "service": "x"}), "service"),
+        (json!({"type": "http", "tls_verify": true}), "tls_verify"),
+        (json!({"type": "https", "service": "x"}), "service"),
+        (json!({"type": "https", "path": "healthz"}), "path"),
+        (json!({"type": "https", "url": "http://10.0.0.1/"}), "url"),
+        (json!({"type": "https", "url": "https://web.example/"}), "url"),
+        (json!({"type": "https", "headers": {"host": "x"}}), "headers/host"),
+        (json!({"type": "https", "server_name": ""}), "server_name"),
+        (json!({"type": "https", "server_name": "10.0.0.7"}), "server_name"),
+        (json!({"type": "https", "server_name": "a\r\nX: y"}), "server_name"),
+        (json!({"type": "https", "server_name": "web.example:443"}), "server_name"),
+        (json!({"type": "grpc", "path": "/"}), "path"),
+        (json!({"type": "grpc", "tls_verify": false}), "tls_verify"),
+        (json!({"type": "grpc", "service": "a b"}), "service"),
+        (json!({"type": "grpc", "service": "x".repeat(256)}), "service"),
         (json!({"type": "tcp", "name": "first"}), "name"),
         (json!({"type": "tcp", "interval": "999ms"}), "interval"),
         (json!({"type": "tcp", "interval": "1h1s"}), "interval"),
@@ -273,4 +288,21 @@ async fn checks_describe_requests_that_can_be_sent() {
     let reply = world.put(WEB1, &json!({"port": 80, "checks": url})).await;
     let check = &reply.body["checks"][0];
     assert_eq!((&check["path"], &check["url"]), (&"/x?y=1".into(), &"http://[::1]:80/x?y=1".into()));
+
+    let fields = |check: &Value, fields: &[&str]| fields.iter().map(|field| check[*field].clone()).collect::<Value>();
+    let checks = json!([
+        {"type": "https", "url": "https://[::1]/x", "server_name": "Web.example", "tls_verify": false},
+        {"type": "https", "name": "plain"},
+        {"type": "grpc", "service": "payments.v1.Api", "port": 81},
+        {"type": "grpc", "name": "whole"},
+    ]);
+    let checks =
+        &world.put("/v1/services/web/instances/i2", &json!({"port": 81, "checks": checks})).await.body["checks"];
+    let https = ["type", "path", "url", "tls_verify", "server_name"];
+    let given = json!(["https", "/x", "https://[::1]:443/x", false, "web.example"]);
+    assert_eq!(fields(&checks[0], &https), given);
+    assert_eq!(fields(&checks[1], &https), json!(["https", "/", null, true, null]));
+    let grpc = ["type", "service", "port", "path", "tls_verify"];
+    assert_eq!(fields(&checks[2], &grpc), json!(["grpc", "payments.v1.Api", 81, null, null]));
+    assert_eq!(fields(&checks[3], &grpc), json!(["grpc", "", null, null, null]));
 }
