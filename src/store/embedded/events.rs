@@ -114,6 +114,8 @@ fn unreadable(at: impl Display, error: RecordError) -> String {
 struct Taking<'q> {
     look: Look<'q>,
     events: Vec<Event>,
+    /// The time from which on nothing is missing, in milliseconds since 1970.
+    begins: u64,
 }
 
 impl Taking<'_> {
@@ -130,6 +132,49 @@ impl Taking<'_> {
             Verdict::End => Ok(false),
         }
     }
+
+    /// Notes an event that has had to make room for later ones.
+    fn hide(&mut self, octets: &[u8]) {
+        let time = event_record::read_event_head(octets).map_or(0, |head| head.time.as_millis());
+        self.begins = self.begins.max(time);
+    }
+
+    /// Shows it the events of frames, the newest `room` of them, from below a position on. The position of the first, and
+    /// whether it goes on.
+    fn take_pending(
+        &mut self,
+        pending: &Vector<Arc<Frame>>,
+        mut below: (u64, u32),
+        mut room: usize,
+    ) -> Result<((u64, u32), bool), String> {
+        for frame in pending.iter().rev() {
+            let mut entries: Vec<Entry<'_>> = frame.entries().collect();
+            while let Some(entry) = entries.pop() {
+                match entry {
+                    Entry::Since(millis) => self.begins = self.begins.max(millis),
+                    Entry::Event(_, octets) if room == 0 => {
+                        self.hide(octets);
+                        return Ok((below, false));
+                    }
+                    Entry::Event(key, octets) => {
+                        room -= 1;
+                        if key < below {
+                            below = key;
+                            if !self.take(key, octets)? {
+                                return Ok((below, false));
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok((below, true))
+    }
+
+    fn page(self) -> EventPage {
+        self.look.page(self.events, Timestamp::from_millis(self.begins))
+    }
 }
 
 /// One look at the journal: at frames that may not be in the table, and at the table.
@@ -142,30 +187,38 @@ pub(super) fn read(
 ) -> Result<EventPage, String> {
     let transaction = database.begin_read().map_err(said)?;
     let begins = transaction.open_table(META).map_err(said)?.get(EVENTS_SINCE).map_err(said)?;
-    let mut begins = begins.map_or(0, |since| since.value());
-    let mut below = (query.below.revision.0, query.below.change);
-    let mut taking = Taking { look: Look::new(query, keep, now), events: Vec::new() };
-    for frame in pending.iter().rev() {
-        let mut entries: Vec<Entry<'_>> = frame.entries().collect();
-        while let Some(entry) = entries.pop() {
-            match entry {
-                Entry::Since(millis) => begins = begins.max(millis),
-                Entry::Event(key, octets) if key < below => {
-                    below = key;
-                    if !taking.take(key, octets)? {
-                        return Ok(taking.look.page(taking.events, Timestamp::from_millis(begins)));
-                    }
-                }
-                _ => {}
-            }
-        }
+    let begins = begins.map_or(0, |since| since.value());
+    let mut taking = Taking { look: Look::new(query, keep, now), events: Vec::new(), begins };
+    let below = (query.below.revision.0, query.below.change);
+    let (below, goes_on) = taking.take_pending(pending, below, keep.events)?;
+    if !goes_on {
+        return Ok(taking.page());
     }
     let table = transaction.open_table(EVENTS).map_err(said)?;
-    for entry in table.range(..below).map_err(said)?.rev() {
+    // What is not in the table yet takes room from the oldest in it. Some of it may be there by now.
+    let first = pending.iter().flat_map(|frame| frame.events()).next().map(|(key, _)| key);
+    let end = first.map_or(Bound::Unbounded, Bound::Excluded);
+    let twice = table.range::<(u64, u32)>((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded));
+    let twice = if first.is_some() { twice.map_err(said)?.count() } else { 0 };
+    let held = usize::try_from(table.len().map_err(said)?).unwrap_or(usize::MAX) - twice;
+    let added: usize = pending.iter().map(|frame| frame.count()).sum();
+    let superfluous = (held + added).saturating_sub(keep.events).min(held);
+    let mut oldest = Bound::Unbounded;
+    if let Some(last) = superfluous.checked_sub(1)
+        && let Some(entry) = table.range::<(u64, u32)>((Bound::Unbounded, end)).map_err(said)?.nth(last)
+    {
+        let (key, octets) = entry.map_err(said)?;
+        taking.hide(octets.value());
+        oldest = Bound::Excluded(key.value());
+    }
+    if matches!(oldest, Bound::Excluded(oldest) if oldest >= below) {
+        return Ok(taking.page());
+    }
+    for entry in table.range::<(u64, u32)>((oldest, Bound::Excluded(below))).map_err(said)?.rev() {
         let (key, octets) = entry.map_err(said)?;
         if !taking.take(key.value(), octets.value())? {
             break;
         }
     }
-    Ok(taking.look.page(taking.events, Timestamp::from_millis(begins)))
+    Ok(taking.page())
 }

@@ -46,9 +46,9 @@ pub(super) enum Entry<'a> {
     Forgotten(End),
 }
 
-/// The octets of one group.
+/// The octets of one group, and how many events are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame(Vec<u8>);
+pub(super) struct Frame(Vec<u8>, usize);
 
 impl Frame {
     /// What a group says.
@@ -88,21 +88,27 @@ impl Frame {
     fn leading_to(revision: Revision) -> Self {
         let mut octets = Vec::with_capacity(512);
         octets.extend(revision.0.to_be_bytes());
-        Self(octets)
+        Self(octets, 0)
     }
 
     /// What the log holds, or why it is no frame.
     pub(super) fn read(octets: &[u8]) -> Result<Self, String> {
-        let frame = Self(octets.to_vec());
-        let mut rest = frame.0.get(HEAD..).ok_or("it has no revision")?;
+        let mut rest = octets.get(HEAD..).ok_or("it has no revision")?;
         while !rest.is_empty() {
             take(&mut rest).ok_or_else(|| format!("it makes no sense {} octets before its end", rest.len()))?;
         }
+        let mut frame = Self(octets.to_vec(), 0);
+        frame.1 = frame.events().count();
         Ok(frame)
     }
 
     pub(super) fn octets(&self) -> &[u8] {
         &self.0
+    }
+
+    /// How many events are in it.
+    pub(super) fn count(&self) -> usize {
+        self.1
     }
 
     /// The position of the history that it leads to.
@@ -146,6 +152,7 @@ impl Frame {
                 self.put_record(record);
             }
             Entry::Event((revision, change), record) => {
+                self.1 += 1;
                 self.0.push(7);
                 self.0.extend(revision.to_be_bytes());
                 self.0.extend(change.to_be_bytes());
