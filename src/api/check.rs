@@ -19,6 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RISE: i64 = 1;
 const FALL: i64 = 3;
+/// Whoever says itself that it fails is believed at once.
+const FALL_OF_TTL: i64 = 1;
 /// Octets of the text that a body must contain.
 const TEXT_OCTETS_MAX: usize = 1024;
 
@@ -40,7 +42,7 @@ pub(super) struct CheckBody {
     /// How many successes in a row turn critical into passing; 1 when left out.
     #[schemars(with = "Option<form::Threshold>")]
     rise: Option<i64>,
-    /// How many failures in a row turn passing into critical; 3 when left out.
+    /// How many failures in a row turn passing into critical; 3 when left out, and 1 for type `ttl`.
     #[schemars(with = "Option<form::Threshold>")]
     fall: Option<i64>,
     /// The port to probe; the instance's when left out.
@@ -72,6 +74,9 @@ pub(super) struct CheckBody {
 /// Fields that only checks by HTTP have.
 const OF_HTTP: [&str; 6] = ["path", "url", "method", "headers", "expect_status", "expect_body"];
 
+/// Fields that only checks have which are probed.
+const OF_PROBES: [&str; 3] = ["fast_interval", "timeout", "port"];
+
 /// Makes of all fields that a check may have a choice between its types.
 fn one_of_each_type(schema: &mut Schema) {
     let fields = schema.remove("properties").unwrap_or_default();
@@ -91,11 +96,13 @@ fn one_of_each_type(schema: &mut Schema) {
     of_head["properties"]["method"] = json!({ "const": "HEAD" });
     let not = json!({ "anyOf": [form::both("path", "url"), form::both("port", "url"), of_head] });
     let tcp = of_type("tcp", "CheckByTcp", &|field| !OF_HTTP.contains(&field), Value::Null);
+    let is_ttl = |field: &str| !OF_HTTP.contains(&field) && !OF_PROBES.contains(&field);
+    let ttl = of_type("ttl", "CheckByTtl", &is_ttl, Value::Null);
     let http = of_type("http", "CheckByHttp", &|_| true, not);
     schema.remove("type");
     schema.remove("required");
     schema.remove("additionalProperties");
-    schema.insert("oneOf".into(), json!([tcp, http]));
+    schema.insert("oneOf".into(), json!([tcp, http, ttl]));
 }
 
 impl CheckBody {
@@ -124,6 +131,7 @@ impl CheckBody {
         let usual = CheckSpec::usual_fast_interval(interval);
         let bounds = (probe_bounds::FAST_INTERVAL_MIN, interval);
         let fast_interval = within(self.fast_interval.as_deref(), usual, "fast_interval", bounds)?;
+        let fall = if self.r#type == "ttl" { FALL_OF_TTL } else { FALL };
         let name = self.name.as_deref().unwrap_or(&self.r#type);
         Ok(CheckSpec {
             name: name
@@ -133,7 +141,7 @@ impl CheckBody {
             fast_interval,
             timeout,
             rise: times(self.rise, RISE, "rise")?,
-            fall: times(self.fall, FALL, "fall")?,
+            fall: times(self.fall, fall, "fall")?,
             port: self.port.map(|number| port(number, &at("port"))).transpose()?,
             kind: self.kind(&at)?,
         })
@@ -149,6 +157,12 @@ impl CheckBody {
             (expect_status, self.expect_status.is_some()),
             (expect_body, self.expect_body.is_some()),
         ];
+        let [fast_interval, timeout, port] = OF_PROBES;
+        let of_probes = [
+            (fast_interval, self.fast_interval.is_some()),
+            (timeout, self.timeout.is_some()),
+            (port, self.port.is_some()),
+        ];
         let of_none = [
             ("tls_verify", self.tls_verify.is_some()),
             ("server_name", self.server_name.is_some()),
@@ -162,10 +176,11 @@ impl CheckBody {
         match self.r#type.as_str() {
             "tcp" => foreign(&of_http).map(|()| CheckKind::Tcp),
             "http" => self.http(at).map(|http| CheckKind::Http(Box::new(http))),
-            "https" | "grpc" | "ttl" => {
-                Err(Problem::invalid(at("type"), "this type is not in this version: use `tcp` or `http`"))
+            "ttl" => foreign(&of_http).and_then(|()| foreign(&of_probes)).map(|()| CheckKind::Ttl),
+            "https" | "grpc" => {
+                Err(Problem::invalid(at("type"), "this type is not in this version: use `tcp`, `http` or `ttl`"))
             }
-            _ => Err(Problem::invalid(at("type"), "a type is `tcp` or `http`")),
+            _ => Err(Problem::invalid(at("type"), "a type is `tcp`, `http` or `ttl`")),
         }
     }
 

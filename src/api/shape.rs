@@ -119,17 +119,19 @@ struct HttpShape<'a> {
 /// A check, and what it thinks of its instance. What its type does not have is not there.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Check")]
-struct CheckShape<'a> {
+pub(super) struct CheckShape<'a> {
     #[schemars(with = "form::DnsLabel")]
     name: &'a Label,
-    /// `tcp` or `http`; later versions may have others.
+    /// `tcp`, `http` or `ttl`; later versions may have others.
     r#type: &'a str,
     #[schemars(with = "form::Interval")]
     interval: crate::model::Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "form::FastInterval")]
-    fast_interval: crate::model::Duration,
+    fast_interval: Option<crate::model::Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "form::Timeout")]
-    timeout: crate::model::Duration,
+    timeout: Option<crate::model::Duration>,
     /// How many successes in a row turn critical into passing.
     #[schemars(with = "form::Threshold")]
     rise: u8,
@@ -147,16 +149,16 @@ struct CheckShape<'a> {
     /// Since when the opinion stands.
     #[schemars(with = "form::Time")]
     since: Timestamp,
-    /// Why the last probe failed, when the opinion is critical.
+    /// Why the last probe failed, or what was reported, when the opinion is critical.
     last_error: Option<&'a str>,
     #[serde(flatten)]
     report: Option<ReportShape>,
 }
 
 impl<'a> CheckShape<'a> {
-    fn new(spec: &'a CheckSpec, state: &'a CheckState) -> Self {
+    pub(super) fn new(spec: &'a CheckSpec, state: &'a CheckState) -> Self {
         let http = match &spec.kind {
-            CheckKind::Tcp => None,
+            CheckKind::Tcp | CheckKind::Ttl => None,
             CheckKind::Http(http) => Some(HttpShape {
                 path: http.path.as_str(),
                 url: http.target.map(|target| format!("http://{target}{}", http.path)),
@@ -170,8 +172,8 @@ impl<'a> CheckShape<'a> {
             name: &spec.name,
             r#type: spec.kind.as_str(),
             interval: spec.interval,
-            fast_interval: spec.fast_interval,
-            timeout: spec.timeout,
+            fast_interval: spec.kind.is_probed().then_some(spec.fast_interval),
+            timeout: spec.kind.is_probed().then_some(spec.timeout),
             rise: spec.rise,
             fall: spec.fall,
             port: spec.port,
@@ -304,6 +306,14 @@ impl<'a> InstanceShape<'a> {
             lease,
             checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
         }
+    }
+}
+
+impl CheckShape<'_> {
+    /// The same with what is known beyond its opinion.
+    pub(super) fn with_report(mut self, report: &ProbeReport) -> Self {
+        self.report = Some(report.into());
+        self
     }
 }
 

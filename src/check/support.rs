@@ -30,6 +30,11 @@ pub(super) fn tcp_check() -> CheckSpec {
     }
 }
 
+/// A check that waits for reports, with the defaults of the API.
+pub(super) fn ttl_check() -> CheckSpec {
+    CheckSpec { name: "ttl".parse().unwrap(), kind: CheckKind::Ttl, fall: 1, ..tcp_check() }
+}
+
 /// An HTTP check with the defaults of the API, adjusted.
 pub(super) fn http_check(adjust: impl FnOnce(&mut HttpCheck)) -> CheckSpec {
     let mut http = HttpCheck {

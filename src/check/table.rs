@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clock::{Clock, Tick};
@@ -11,9 +12,13 @@ use super::latency::Latencies;
 use super::post::{Key, Turn};
 use super::rhythm::{Pace, Rhythm};
 use super::slots::Standing;
+use super::ttl::Awaited;
 use super::{TargetRefused, Targets, Threshold};
 use crate::guard::Verdict;
-use crate::model::{CheckSpec, Health, Instance, InstanceId, ProbeReport, Revision, ServiceName, Timestamp};
+use crate::model::{
+    CheckSpec, Duration, Health, Heard, Instance, InstanceId, Label, ProbeReport, Revision, ServiceName, Timestamp,
+    Unheard,
+};
 
 /// What the check is doing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub(super) enum Stage {
     Waiting,
     /// A probe runs; the wheel knows when it has to end.
     Running(Running),
+    /// It is not probed but waits for a report; the wheel knows when that has to have come.
+    Awaiting(Awaited),
 }
 
 /// A probe that runs, and the room that it takes.
@@ -58,6 +65,8 @@ pub(super) struct Check {
     pub(super) verdict: Verdict,
     /// Whether a commit of a transition is under way or waits for room.
     pub(super) committing: bool,
+    /// Who waits for that.
+    pub(super) waiter: Option<oneshot::Sender<Result<Heard, Unheard>>>,
     /// The revision up to which the standing opinion is known. The watch may still have older news to tell.
     settled_at: Revision,
 }
@@ -76,8 +85,18 @@ impl Check {
         }
     }
 
+    /// What was said of it has been heard, and what it led to stands.
+    pub(super) fn heard(&self, clock: Clock, stalled: Tick, now: Instant) -> Heard {
+        Heard { report: self.report(clock, stalled, now), revision: self.settled_at }
+    }
+
+    /// How long its silence has to go on, once this node is well again, to be believed: what began before has ended then.
+    pub(super) fn confirmed_after(&self) -> Duration {
+        if self.spec().kind.is_probed() { self.spec().timeout } else { self.spec().interval }
+    }
+
     /// What is known of it beyond its opinion, now.
-    fn report(&self, clock: Clock, now: Instant) -> ProbeReport {
+    pub(super) fn report(&self, clock: Clock, stalled: Tick, now: Instant) -> ProbeReport {
         let (flaps, rise_needed) = self.threshold.calm(clock.tick(now));
         let since = |tick: Tick| now.saturating_duration_since(clock.at(tick));
         ProbeReport {
@@ -87,6 +106,13 @@ impl Check {
             transitions: self.transitions,
             last_probe_at: self.probed_at.map(|tick| Timestamp::now().before(since(tick))),
             latency_us: self.latencies.p50_and_p99(),
+            report_by: match self.stage {
+                Stage::Awaiting(awaited) => {
+                    let left = clock.at(awaited.due_after(stalled)).saturating_duration_since(now);
+                    Some(Timestamp::now().after(left))
+                }
+                _ => None,
+            },
         }
     }
 }
@@ -124,13 +150,30 @@ impl Table {
     }
 
     /// What is known of each check of an instance, in the order of the checks.
-    pub(super) fn reports(&self, name: &(ServiceName, InstanceId), clock: Clock, now: Instant) -> Vec<ProbeReport> {
+    pub(super) fn reports(
+        &self,
+        name: &(ServiceName, InstanceId),
+        clock: Clock,
+        stalled: Tick,
+        now: Instant,
+    ) -> Vec<ProbeReport> {
         let keys = self.instances.get(name).map_or(&[][..], |tested| &tested.keys);
-        keys.iter().filter_map(|key| Some(self.places[key.place as usize].check.as_ref()?.report(clock, now))).collect()
+        let report = |key: &Key| Some(self.places[key.place as usize].check.as_ref()?.report(clock, stalled, now));
+        keys.iter().filter_map(report).collect()
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Check> {
         self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)?.check.as_mut()
+    }
+
+    /// A check of an instance under an epoch, by its name.
+    pub(super) fn key(&self, service: &ServiceName, id: &InstanceId, epoch: Revision, name: &Label) -> Option<Key> {
+        let tested = self.instances.get(&(service.clone(), id.clone())).filter(|tested| tested.epoch == epoch)?;
+        let is_it = |key: &&Key| {
+            let check = self.places[key.place as usize].check.as_ref();
+            check.is_some_and(|check| check.spec().name == *name)
+        };
+        tested.keys.iter().find(is_it).copied()
     }
 
     /// Takes a newer state of an instance whose checks go on; false when it has none here under its epoch.
@@ -173,6 +216,7 @@ impl Table {
                     transition: None,
                     verdict: Verdict::Leave,
                     committing: false,
+                    waiter: None,
                     settled_at: instance.revision,
                 })
             })

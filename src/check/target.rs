@@ -110,7 +110,7 @@ impl Targets {
     pub fn resolve(&self, registration: &Registration, check: &CheckSpec) -> Result<SocketAddr, TargetRefused> {
         let named = match &check.kind {
             CheckKind::Http(http) => http.target,
-            CheckKind::Tcp => None,
+            CheckKind::Tcp | CheckKind::Ttl => None,
         };
         let own_port = check.port.unwrap_or(registration.port);
         let target = named.unwrap_or_else(|| SocketAddr::new(registration.addresses.first(), own_port));
@@ -137,7 +137,8 @@ impl Targets {
     /// # Errors
     /// The position of the first check that may not, and why.
     pub fn permit(&self, registration: &Registration) -> Result<(), (usize, TargetRefused)> {
-        registration.checks.iter().enumerate().try_for_each(|(position, check)| {
+        let probed = registration.checks.iter().enumerate().filter(|(_, check)| check.kind.is_probed());
+        probed.into_iter().try_for_each(|(position, check)| {
             self.resolve(registration, check).map(drop).map_err(|refused| (position, refused))
         })
     }

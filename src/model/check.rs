@@ -13,7 +13,7 @@ pub struct CheckSpec {
     pub name: Label,
     /// What a probe does.
     pub kind: CheckKind,
-    /// From the start of one probe to the start of the next: 1 s to 1 h.
+    /// From the start of one probe to the start of the next, or from one report to the next at most: 1 s to 1 h.
     pub interval: Duration,
     /// The same after a result that contradicts the standing opinion, until `rise` or `fall` decides: 50 ms to the
     /// interval.
@@ -55,6 +55,8 @@ pub enum CheckKind {
     Tcp,
     /// Sends an HTTP/1.1 request and looks at the answer.
     Http(Box<HttpCheck>),
+    /// Nothing: the service reports itself, at least once an interval.
+    Ttl,
 }
 
 impl CheckKind {
@@ -63,7 +65,13 @@ impl CheckKind {
         match self {
             Self::Tcp => "tcp",
             Self::Http(_) => "http",
+            Self::Ttl => "ttl",
         }
+    }
+
+    /// Whether it is found out by asking the instance, and not by waiting for what that says.
+    pub fn is_probed(&self) -> bool {
+        !matches!(self, Self::Ttl)
     }
 }
 

@@ -10,6 +10,7 @@ mod lease;
 mod name;
 mod probe_report;
 mod revision;
+mod said;
 mod settings;
 mod time;
 
@@ -26,5 +27,6 @@ pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
 pub use probe_report::ProbeReport;
 pub use revision::{Revision, StoreId};
+pub use said::{Heard, Remark, SelfReport, Unheard};
 pub use settings::{GuardChoice, GuardRule, Guarded, ServiceSettings, Share, WhenAllCritical, guard_bounds};
 pub use time::Timestamp;

@@ -213,6 +213,7 @@ enum CheckKindV1 {
         #[serde(default, skip_serializing_if = "is_default")]
         expect_body: Option<String>,
     },
+    Ttl,
 }
 
 impl CheckV1 {
@@ -229,6 +230,7 @@ impl CheckV1 {
                 expect_status: http.expect_status.to_string(),
                 expect_body: http.expect_body,
             },
+            CheckKind::Ttl => CheckKindV1::Ttl,
         };
         let CheckState { health, since, last_error } = state.clone();
         let since = since.as_millis();
@@ -250,6 +252,7 @@ impl CheckV1 {
                     expect_body,
                 }))
             }
+            CheckKindV1::Ttl => CheckKind::Ttl,
         };
         let state = CheckState { health, since: Timestamp::from_millis(since), last_error };
         Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port }, state))

@@ -53,7 +53,7 @@ fn check_spec(spec: &CheckSpec) -> Result<(), String> {
         && times.contains(&spec.fall)
         && spec.port != Some(0);
     let body_holds = match &spec.kind {
-        CheckKind::Tcp => true,
+        CheckKind::Tcp | CheckKind::Ttl => true,
         CheckKind::Http(http) => {
             http.expect_body.as_ref().is_none_or(|text| (1..=TEXT_OCTETS_MAX).contains(&text.len()))
         }

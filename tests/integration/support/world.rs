@@ -10,7 +10,7 @@ use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::guard::Guard;
-use rollcall::model::{Guarded, Health, ProbeReport, ServiceName, Ttl, ZoneName};
+use rollcall::model::{Guarded, Health, Heard, ProbeReport, SelfReport, ServiceName, Ttl, Unheard, ZoneName};
 use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -57,6 +57,28 @@ fn store_settings_with(reserved: Reserved, guard: Guard) -> store::Settings {
     let history = store::Keep { age: Duration::from_secs(7 * 24 * 3600), events: 10_000 };
     let name_memory = Duration::from_secs(3600);
     store::Settings { limits: limits(&zone, reserved), name_memory, history, guard }
+}
+
+/// Keeps what a service says of itself, as a checker does that needs one report to turn.
+async fn take_report(store: Arc<dyn Store>, report: SelfReport) -> Result<Heard, Unheard> {
+    let SelfReport { service, id, epoch, check, passed, remark, .. } = report;
+    let (health, at) = (if passed { Health::Passing } else { Health::Critical }, rollcall::model::Timestamp::now());
+    let error =
+        Some(remark.map_or("reported as failing".into(), |remark| format!("reported as failing: {remark}").into()));
+    let observation = Observation { service, id, epoch, check: check.clone(), health, error, at };
+    let actor = Actor::check(&observation.check);
+    let committed = store.commit_by(actor, Command::Observe(Box::new(observation))).await;
+    let revision = committed.map_err(|error| Unheard::NotKept(error.to_string()))?.revision;
+    let report = ProbeReport {
+        check,
+        flaps: 0,
+        rise_needed: 1,
+        transitions: 1,
+        last_probe_at: Some(at),
+        latency_us: None,
+        report_by: Some(at.after(Duration::from_secs(5))),
+    };
+    Ok(Heard { report, revision })
 }
 
 pub(crate) struct World {
@@ -128,6 +150,10 @@ impl World {
                     let reports = vec![reports.lock().clone(); names.len()];
                     Box::pin(std::future::ready(reports))
                 }
+            }),
+            take_report: Box::new({
+                let store = store.clone();
+                move |report| Box::pin(take_report(store.clone(), report))
             }),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(|| Ok(String::new())),

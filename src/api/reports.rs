@@ -1,0 +1,88 @@
+//! What services say of themselves.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::extract::{Path, check_name, instance_id, optional_json, service_name};
+use super::problem::Problem;
+use super::shape::CheckShape;
+use super::{BODY_OCTETS_MAX, Context, guard};
+use crate::model::{Heard, Instance, Label, Remark, SelfReport};
+
+/// What a service says of itself besides.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CheckReport")]
+pub(super) struct ReportBody {
+    /// Why it fails: one line, of which 160 octets are kept and control characters escaped. With a report that it is well
+    /// nothing is kept.
+    reason: Option<String>,
+}
+
+/// What became of a report.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReportedCheck")]
+pub(super) struct ReportedShape<'a> {
+    check: CheckShape<'a>,
+}
+
+/// The position of a check of an instance.
+fn position(instance: &Instance, name: &Label) -> Option<usize> {
+    instance.registration.checks.iter().position(|check| check.name == *name)
+}
+
+async fn report(
+    context: &Context,
+    (service, id, name): (String, String, String),
+    passed: bool,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id, name) = (service_name(&service)?, instance_id(&id)?, check_name(&name)?);
+    let body: ReportBody = optional_json(request, BODY_OCTETS_MAX).await?.unwrap_or_default();
+    let report = {
+        let view = context.view.load();
+        let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
+        let check = position(instance, &name).ok_or_else(|| Problem::no_check(instance, &name))?;
+        let kind = &instance.registration.checks[check].kind;
+        if kind.is_probed() {
+            return Err(Problem::probed_check(&name, kind.as_str()));
+        }
+        let remark = body.reason.as_deref().and_then(Remark::new);
+        let (epoch, seen, check) = (instance.epoch, view.revision(), name.clone());
+        SelfReport { service: service.clone(), id: id.clone(), epoch, check, passed, remark, seen }
+    };
+    let Heard { report, revision } = (context.take_report)(report).await.map_err(Problem::unheard)?;
+    context.served(revision).await?;
+    let view = context.view.load();
+    let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::left_meanwhile)?;
+    let check = position(instance, &name).ok_or_else(Problem::left_meanwhile)?;
+    let shape = CheckShape::new(&instance.registration.checks[check], &instance.checks[check]);
+    let mut response = Json(ReportedShape { check: shape.with_report(&report) }).into_response();
+    response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
+    Ok(response)
+}
+
+/// `POST /v1/services/{service}/instances/{id}/checks/{check}/pass`
+pub(super) async fn pass(
+    State(context): State<Arc<Context>>,
+    Path(names): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    report(&context, names, true, request).await
+}
+
+/// `POST /v1/services/{service}/instances/{id}/checks/{check}/fail`
+pub(super) async fn fail(
+    State(context): State<Arc<Context>>,
+    Path(names): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    report(&context, names, false, request).await
+}

@@ -1,0 +1,134 @@
+//! What services say of themselves, among what is found out by asking them.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::checker::Checker;
+use super::clock::{Tick, ticks};
+use super::outcome::{Failure, Outcome};
+use super::post::{Key, Saying};
+use super::table::{Check, Stage};
+use super::ttl::Awaited;
+use crate::guard::Verdict;
+use crate::model::{Duration, Heard, SelfReport, Unheard};
+
+/// What was said and waits, for a commit under way or for news of the store that who said it has seen. Beyond it the answer
+/// is [`Unheard::Busy`].
+const PARKED_MAX: usize = 1024;
+
+impl Checker {
+    /// Takes what somebody says: now, or when there is nothing any more that it has to wait for.
+    pub(super) fn take_saying(&mut self, saying: Saying, now: Instant) {
+        match self.act_on(saying, now) {
+            Some(later) if self.parked.len() < PARKED_MAX => self.parked.push_back(later),
+            Some(later) => later.refuse(Unheard::Busy),
+            None => {}
+        }
+    }
+
+    /// Takes what has waited, in its order, as far as it has to wait no longer.
+    pub(super) fn take_parked(&mut self, now: Instant) {
+        for saying in std::mem::take(&mut self.parked) {
+            if let Some(later) = self.act_on(saying, now) {
+                self.parked.push_back(later);
+            }
+        }
+    }
+
+    /// Does what follows of what was said; what has to wait comes back.
+    fn act_on(&mut self, saying: Saying, now: Instant) -> Option<Saying> {
+        // Whoever saw an instance register speaks of it before the store has told of it here.
+        if saying.seen() > self.known {
+            return Some(saying);
+        }
+        match saying {
+            Saying::Report(report, reply) => self.take_report(report, reply, now),
+        }
+    }
+
+    fn take_report(
+        &mut self,
+        report: SelfReport,
+        reply: oneshot::Sender<Result<Heard, Unheard>>,
+        now: Instant,
+    ) -> Option<Saying> {
+        let tick = self.clock.tick(now);
+        let key = self.table.key(&report.service, &report.id, report.epoch, &report.check);
+        let known = key.and_then(|key| Some((key, self.table.get_mut(key)?)));
+        let Some((key, check)) = known.filter(|(_, check)| matches!(check.stage, Stage::Awaiting(_))) else {
+            Saying::Report(report, reply).refuse(Unheard::Unknown);
+            return None;
+        };
+        // What it says next is judged by the opinion that is being kept.
+        if check.committing {
+            return Some(Saying::Report(report, reply));
+        }
+        if let Stage::Awaiting(awaited) = &mut check.stage {
+            awaited.heard(tick, self.stalls.total());
+            self.wheel.insert(key.place, awaited.due());
+        }
+        check.threshold.admit(!report.passed);
+        let outcome =
+            if report.passed { Outcome::Passed } else { Outcome::Failed(Failure::Reported(report.remark.clone())) };
+        self.metrics.reported(&outcome);
+        self.observe(key, &outcome, tick);
+        if let Some(check) = self.table.get_mut(key) {
+            if check.committing {
+                check.waiter = Some(reply);
+            } else {
+                let heard = check.heard(self.clock, self.stalls.total(), now);
+                // Whoever said it may have left, here and below.
+                let _ = reply.send(Ok(heard));
+            }
+        }
+        None
+    }
+
+    /// Begins to wait for reports of a check, for a full interval.
+    pub(super) fn await_reports(&mut self, key: Key, now: Tick) {
+        let Some(check) = self.table.get_mut(key) else { return };
+        let awaited = Awaited::new(ticks(check.spec().interval.std()), now, self.stalls.total());
+        check.stage = Stage::Awaiting(awaited);
+        self.wheel.insert(key.place, awaited.due());
+        self.awaiting += 1;
+    }
+
+    /// The time for a report is over.
+    pub(super) fn not_reported(&mut self, key: Key, now: Tick) {
+        let stalled = self.stalls.total();
+        let Some(check) = self.table.get_mut(key) else { return };
+        let (interval, soon) = (check.spec().interval, now + ticks(check.spec().fast_interval.std()).max(1));
+        let Stage::Awaiting(awaited) = &mut check.stage else { return };
+        match awaited.passed(now, stalled) {
+            None => {}
+            // What was said last is still being kept.
+            Some(_) if check.committing => awaited.look_again(soon),
+            Some(intervals) => {
+                let span = Duration::from_millis(interval.as_millis().saturating_mul(intervals.into()));
+                let outcome = Outcome::Failed(Failure::Unreported(span));
+                check.threshold.admit(false);
+                self.metrics.reported(&outcome);
+                self.observe(key, &outcome, now);
+                // Who waits for a word of the guard asks again soon.
+                if let Some(check) = self.table.get_mut(key)
+                    && check.verdict == Verdict::Wait
+                    && let Stage::Awaiting(awaited) = &mut check.stage
+                {
+                    awaited.look_again(soon);
+                }
+            }
+        }
+        if let Some(Check { stage: Stage::Awaiting(awaited), .. }) = self.table.get_mut(key) {
+            self.wheel.insert(key.place, awaited.due());
+        }
+    }
+}
+
+impl Check {
+    /// Answers who waits for what was said to be kept.
+    pub(super) fn answer(&mut self, answer: impl FnOnce(&Self) -> Result<Heard, Unheard>) {
+        if let Some(waiter) = self.waiter.take() {
+            let _ = waiter.send(answer(self));
+        }
+    }
+}
