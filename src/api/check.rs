@@ -6,25 +6,21 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::cadence::CadenceBody;
 use super::extract::{UniqueMap, escape_key};
 use super::form;
 use super::problem::Problem;
-use super::values::{duration, port};
+use super::values::port;
 use crate::model::{
-    CheckKind, CheckSpec, Duration, HttpCheck, HttpMethod, Label, RequestHeaders, RequestPath, RequestPathError,
-    StatusRanges, probe_bounds,
+    Cadence, CheckKind, CheckSpec, HttpCheck, HttpMethod, Label, RequestHeaders, RequestPath, RequestPathError,
+    StatusRanges, Unsaid,
 };
 
-const INTERVAL: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(1);
-const RISE: i64 = 1;
-const FALL: i64 = 3;
-/// Whoever says itself that it fails is believed at once.
-const FALL_OF_TTL: i64 = 1;
 /// Octets of the text that a body must contain.
 const TEXT_OCTETS_MAX: usize = 1024;
 
-/// How an instance is tested. Which fields there may be depends on the type.
+/// How an instance is tested. Which fields there may be depends on the type. `interval`, `fast_interval`, `timeout`, `rise`
+/// and `fall` that are left out are as the settings of the service have them, else as the server does.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CheckSpec", transform = one_of_each_type)]
@@ -39,10 +35,10 @@ pub(super) struct CheckBody {
     fast_interval: Option<String>,
     #[schemars(with = "Option<form::Timeout>")]
     timeout: Option<String>,
-    /// How many successes in a row turn critical into passing; 1 when left out.
+    /// How many successes in a row turn critical into passing; else 1.
     #[schemars(with = "Option<form::Threshold>")]
     rise: Option<i64>,
-    /// How many failures in a row turn passing into critical; 3 when left out, and 1 for type `ttl`.
+    /// How many failures in a row turn passing into critical; else 3, and 1 for type `ttl`.
     #[schemars(with = "Option<form::Threshold>")]
     fall: Option<i64>,
     /// The port to probe; the instance's when left out.
@@ -109,39 +105,33 @@ impl CheckBody {
     /// The check that stands at a position of the list.
     pub(super) fn into_spec(self, position: usize) -> Result<CheckSpec, Problem> {
         let at = |field: &str| format!("/checks/{position}/{field}");
-        let within = |text: Option<&str>, default: Duration, field: &str, (min, max): (Duration, Duration)| {
-            let value = text.map_or(Ok(default), |text| duration(text, &at(field)))?;
-            if (min..=max).contains(&value) {
-                Ok(value)
-            } else {
-                Err(Problem::invalid(at(field), format!("{field} is {min} to {max}")))
-            }
+        let usual = Cadence::usual(self.r#type != "ttl");
+        let own = CadenceBody {
+            interval: self.interval.as_deref(),
+            fast_interval: self.fast_interval.as_deref(),
+            timeout: self.timeout.as_deref(),
+            rise: self.rise,
+            fall: self.fall,
         };
-        let times = |number: Option<i64>, default: i64, field: &str| {
-            let number = u8::try_from(number.unwrap_or(default)).ok();
-            number
-                .filter(|number| (1..=probe_bounds::THRESHOLD_MAX).contains(number))
-                .ok_or_else(|| Problem::invalid(at(field), format!("{field} is 1 to {}", probe_bounds::THRESHOLD_MAX)))
-        };
-        let interval = within(self.interval.as_deref(), INTERVAL, "interval", probe_bounds::INTERVAL)?;
-        let timeout = within(self.timeout.as_deref(), TIMEOUT.min(interval), "timeout", probe_bounds::TIMEOUT)?;
-        if timeout > interval {
-            return Err(Problem::invalid(at("timeout"), "timeout is at most the interval"));
-        }
-        let usual = CheckSpec::usual_fast_interval(interval);
-        let bounds = (probe_bounds::FAST_INTERVAL_MIN, interval);
-        let fast_interval = within(self.fast_interval.as_deref(), usual, "fast_interval", bounds)?;
-        let fall = if self.r#type == "ttl" { FALL_OF_TTL } else { FALL };
+        let own = own.understand(Some(usual.interval), &at)?;
+        let interval = own.interval.unwrap_or(usual.interval);
         let name = self.name.as_deref().unwrap_or(&self.r#type);
         Ok(CheckSpec {
             name: name
                 .parse::<Label>()
                 .map_err(|error| Problem::invalid_name("name of a check", &error).at(at("name")))?,
             interval,
-            fast_interval,
-            timeout,
-            rise: times(self.rise, RISE, "rise")?,
-            fall: times(self.fall, fall, "fall")?,
+            fast_interval: own.fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval)),
+            timeout: own.timeout.unwrap_or(usual.timeout),
+            rise: own.rise.unwrap_or(usual.rise),
+            fall: own.fall.unwrap_or(usual.fall),
+            unsaid: Unsaid {
+                interval: own.interval.is_none(),
+                fast_interval: own.fast_interval.is_none(),
+                timeout: own.timeout.is_none(),
+                rise: own.rise.is_none(),
+                fall: own.fall.is_none(),
+            },
             port: self.port.map(|number| port(number, &at("port"))).transpose()?,
             kind: self.kind(&at)?,
         })

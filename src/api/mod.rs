@@ -18,6 +18,7 @@ mod serve;
 mod form;
 mod kind;
 // What comes in.
+mod cadence;
 mod check;
 mod extract;
 mod guarding;

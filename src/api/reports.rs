@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extract::{Path, check_name, instance_id, optional_json, service_name};
 use super::problem::Problem;
-use super::shape::CheckShape;
+use super::shape::{CheckShape, check_defaults};
 use super::{BODY_OCTETS_MAX, Context, guard};
 use crate::model::{Heard, Instance, Label, Remark, SelfReport};
 
@@ -63,7 +63,11 @@ async fn report(
     let view = context.view.load();
     let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::left_meanwhile)?;
     let check = position(instance, &name).ok_or_else(Problem::left_meanwhile)?;
-    let shape = CheckShape::new(&instance.registration.checks[check], &instance.checks[check]);
+    let shape = CheckShape::new(
+        &instance.registration.checks[check],
+        &instance.checks[check],
+        &check_defaults(&view, &service),
+    );
     let mut response = Json(ReportedShape { check: shape.with_report(&report) }).into_response();
     response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
     Ok(response)

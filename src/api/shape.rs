@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 use super::probing::{ReportShape, held};
 use super::{Context, form};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, LeaseId, Meta, ProbeReport,
-    RequestHeaders, State, Timestamp, Transport,
+    Cadence, CheckDefaults, CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, LeaseId, Meta,
+    ProbeReport, RequestHeaders, ServiceName, State, Timestamp, Transport,
 };
+use crate::registry::Registry;
 
 /// Any value as its text.
 fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -155,8 +156,16 @@ pub(super) struct CheckShape<'a> {
     report: Option<ReportShape>,
 }
 
+/// What holds for checks of a service that do not say so themselves.
+pub(super) fn check_defaults(view: &Registry, service: &ServiceName) -> CheckDefaults {
+    let settings = view.service(service).and_then(|service| service.settings());
+    settings.map(|settings| settings.check_defaults).unwrap_or_default()
+}
+
 impl<'a> CheckShape<'a> {
-    pub(super) fn new(spec: &'a CheckSpec, state: &'a CheckState) -> Self {
+    /// A check of a service that has such defaults.
+    pub(super) fn new(spec: &'a CheckSpec, state: &'a CheckState, defaults: &CheckDefaults) -> Self {
+        let Cadence { interval, fast_interval, timeout, rise, fall } = spec.cadence(defaults);
         let http = match &spec.kind {
             CheckKind::Tcp | CheckKind::Ttl => None,
             CheckKind::Http(http) => Some(HttpShape {
@@ -171,11 +180,11 @@ impl<'a> CheckShape<'a> {
         Self {
             name: &spec.name,
             r#type: spec.kind.as_str(),
-            interval: spec.interval,
-            fast_interval: spec.kind.is_probed().then_some(spec.fast_interval),
-            timeout: spec.kind.is_probed().then_some(spec.timeout),
-            rise: spec.rise,
-            fall: spec.fall,
+            interval,
+            fast_interval: spec.kind.is_probed().then_some(fast_interval),
+            timeout: spec.kind.is_probed().then_some(timeout),
+            rise,
+            fall,
             port: spec.port,
             http,
             health: state.health,
@@ -259,7 +268,8 @@ pub(super) struct InstanceShape<'a> {
 impl<'a> InstanceShape<'a> {
     pub(super) fn new(instance: &'a Instance, context: &Context) -> Self {
         let alive = instance.lease.and_then(|lease| context.store.lease(lease.id));
-        Self::on(instance, alive, context)
+        let defaults = check_defaults(&context.view.load(), &instance.service);
+        Self::on(instance, alive, &defaults, context)
     }
 
     /// Many, whose leases are asked for together.
@@ -269,12 +279,20 @@ impl<'a> InstanceShape<'a> {
         let alive = |instance: &Instance, leases: &mut dyn Iterator<Item = Option<Lease>>| {
             instance.lease.and_then(|_| leases.next().flatten())
         };
-        instances.iter().map(|instance| Self::on(instance, alive(instance, &mut leases), context)).collect()
+        let view = context.view.load();
+        let of_service = instances.chunk_by(|a, b| a.service == b.service).flat_map(|of_service| {
+            let defaults = check_defaults(&view, &of_service[0].service);
+            of_service.iter().map(move |instance| (instance, defaults))
+        });
+        of_service
+            .map(|(instance, defaults)| Self::on(instance, alive(instance, &mut leases), &defaults, context))
+            .collect()
     }
 
     /// An instance on a lease that is alive, when it is on one.
-    fn on(instance: &'a Instance, alive: Option<Lease>, context: &Context) -> Self {
+    fn on(instance: &'a Instance, alive: Option<Lease>, defaults: &CheckDefaults, context: &Context) -> Self {
         let registration = &instance.registration;
+        let checks = registration.checks.iter().zip(&instance.checks);
         let expires_at = alive.map(|lease| lease.expires_at);
         let lease = instance.lease.map(|lease| LeaseShape { id: lease.id, ttl: lease.ttl, expires_at });
         Self {
@@ -304,7 +322,7 @@ impl<'a> InstanceShape<'a> {
             health_since: instance.health_since,
             revision: instance.revision,
             lease,
-            checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
+            checks: checks.map(|(spec, state)| CheckShape::new(spec, state, defaults)).collect(),
         }
     }
 }

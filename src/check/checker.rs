@@ -22,7 +22,7 @@ use super::ttl::{LOOK, Stalls};
 use super::wheel::Wheel;
 use super::{Settings, TargetRefused, Targets};
 use crate::guard::Verdict;
-use crate::model::{Health, Instance, InstanceId, Revision, ServiceName, Timestamp, Unheard};
+use crate::model::{CheckDefaults, Health, Instance, InstanceId, Revision, ServiceName, Timestamp, Unheard};
 use crate::registry::{Change, Observation, Registry};
 use crate::store::Followed;
 
@@ -181,7 +181,11 @@ impl Checker {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),
                         Change::Gone { instance, .. } => self.remove(&instance.service, &instance.id),
-                        Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => {}
+                        Change::Configured { service, settings } => {
+                            let defaults = settings.as_ref().map(|settings| settings.check_defaults);
+                            self.configure(service, defaults.unwrap_or_default(), now);
+                        }
+                        Change::Guarded { .. } | Change::Forgotten { .. } => {}
                     }
                 }
             }
@@ -194,8 +198,16 @@ impl Checker {
         for (service, id) in self.table.without(|service, id| registry.instance(service, id.as_str()).is_some()) {
             self.remove(&service, &id);
         }
-        for instance in registry.services_after(None).flat_map(|service| service.instances()) {
-            self.put(instance, First::Spread, now);
+        let unknown = |name: &&ServiceName| registry.service(name).is_none();
+        for service in self.table.configured().filter(unknown).cloned().collect::<Vec<_>>() {
+            self.configure(&service, CheckDefaults::default(), now);
+        }
+        for service in registry.services_after(None) {
+            let defaults = service.settings().map(|settings| settings.check_defaults);
+            self.configure(service.name(), defaults.unwrap_or_default(), now);
+            for instance in service.instances() {
+                self.put(instance, First::Spread, now);
+            }
         }
     }
 
@@ -213,6 +225,22 @@ impl Checker {
             }
             let at_once = first == First::AtOnce || check.threshold.standing() == Health::Unknown;
             self.wheel.insert(key.place, if at_once { now } else { check.rhythm.first() });
+        }
+    }
+
+    /// Takes what holds for checks of a service that do not say so themselves, from now on.
+    fn configure(&mut self, service: &ServiceName, defaults: CheckDefaults, now: Tick) {
+        for key in self.table.configure(service, defaults, rand::random, now) {
+            let Some(check) = self.table.get_mut(key) else { continue };
+            let is_awaited = check.probed_at.is_none() && check.threshold.standing() == Health::Unknown;
+            match check.stage {
+                Stage::Awaiting(_) => self.await_reports(key, now),
+                // A first probe or a confirmation is due in its own time, and the new rounds follow.
+                Stage::Idle if !is_awaited && check.pace == Pace::Ordinary => {
+                    self.wheel.insert(key.place, check.rhythm.first());
+                }
+                Stage::Idle | Stage::Waiting | Stage::Running(_) => {}
+            }
         }
     }
 
@@ -299,10 +327,10 @@ impl Checker {
         let check = self.table.get_mut(key).expect("room is taken for checks that are there");
         let Ok(target) = check.target else { unreachable!("room is taken for a target") };
         let began = Instant::now();
-        match self.prober.begin(key.place, target, check.spec()) {
+        match self.prober.begin(key.place, target, check.spec(), check.cadence.timeout) {
             Ok(flight) => {
                 // After the tick that has begun already: nobody gets less time than was said.
-                let deadline = self.clock.tick(began) + 1 + ticks(check.spec().timeout.std());
+                let deadline = self.clock.tick(began) + 1 + ticks(check.cadence.timeout.std());
                 check.stage = Stage::Running(Running { flight, address: target.ip(), standing, began, at: tick });
                 self.wheel.insert(key.place, deadline);
             }

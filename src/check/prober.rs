@@ -64,13 +64,19 @@ impl Prober {
     }
 
     /// Begins a probe for somebody's entry; the outcome when it ends right away.
-    pub(super) fn begin(&mut self, entry: u32, target: SocketAddr, check: &CheckSpec) -> Result<u32, Outcome> {
+    pub(super) fn begin(
+        &mut self,
+        entry: u32,
+        target: SocketAddr,
+        check: &CheckSpec,
+        timeout: CheckDuration,
+    ) -> Result<u32, Outcome> {
         let place = self.free.pop().unwrap_or_else(|| {
             self.flights.push(None);
             (self.flights.len() - 1) as u32
         });
         let begun = connect(target).map(|stream| {
-            let (timeout, dialogue) = (check.timeout, of_kind(&check.kind, target));
+            let dialogue = of_kind(&check.kind, target);
             Flight { entry, target, timeout, stream, connected: false, dialogue }
         });
         let outcome = begun.and_then(|mut flight| {

@@ -87,17 +87,17 @@ impl Checker {
     /// Begins to wait for reports of a check, for a full interval.
     pub(super) fn await_reports(&mut self, key: Key, now: Tick) {
         let Some(check) = self.table.get_mut(key) else { return };
-        let awaited = Awaited::new(ticks(check.spec().interval.std()), now, self.stalls.total());
-        check.stage = Stage::Awaiting(awaited);
+        let awaited = Awaited::new(ticks(check.cadence.interval.std()), now, self.stalls.total());
+        let before = std::mem::replace(&mut check.stage, Stage::Awaiting(awaited));
+        self.awaiting += usize::from(!matches!(before, Stage::Awaiting(_)));
         self.wheel.insert(key.place, awaited.due());
-        self.awaiting += 1;
     }
 
     /// The time for a report is over.
     pub(super) fn not_reported(&mut self, key: Key, now: Tick) {
         let stalled = self.stalls.total();
         let Some(check) = self.table.get_mut(key) else { return };
-        let (interval, soon) = (check.spec().interval, now + ticks(check.spec().fast_interval.std()).max(1));
+        let (interval, soon) = (check.cadence.interval, now + ticks(check.cadence.fast_interval.std()).max(1));
         let Stage::Awaiting(awaited) = &mut check.stage else { return };
         match awaited.passed(now, stalled) {
             None => {}

@@ -13,7 +13,7 @@ use super::outcome::Outcome;
 use super::prober::Prober;
 use crate::model::{
     Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, Meta, Registration,
-    RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport,
+    RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport, Unsaid,
 };
 
 /// A TCP check with the defaults of the API.
@@ -26,6 +26,7 @@ pub(super) fn tcp_check() -> CheckSpec {
         timeout: Duration::from_secs(5),
         rise: 1,
         fall: 3,
+        unsaid: Unsaid::default(),
         port: None,
     }
 }
@@ -95,7 +96,7 @@ pub(super) async fn probe(target: SocketAddr, check: &CheckSpec) -> Outcome {
     let check = check.clone();
     let probe = move || {
         let (mut prober, mut ended) = (Prober::new().unwrap(), Vec::new());
-        let flight = match prober.begin(7, target, &check) {
+        let flight = match prober.begin(7, target, &check, check.timeout) {
             Ok(flight) => flight,
             Err(outcome) => return outcome,
         };

@@ -16,8 +16,8 @@ use super::ttl::Awaited;
 use super::{TargetRefused, Targets, Threshold};
 use crate::guard::Verdict;
 use crate::model::{
-    CheckSpec, Duration, Health, Heard, Instance, InstanceId, Label, ProbeReport, Revision, ServiceName, Timestamp,
-    Unheard,
+    Cadence, CheckDefaults, CheckSpec, Duration, Health, Heard, Instance, InstanceId, Label, ProbeReport, Revision,
+    ServiceName, Timestamp, Unheard,
 };
 
 /// What the check is doing now.
@@ -49,6 +49,8 @@ pub(super) struct Running {
 pub(super) struct Check {
     pub(super) instance: Arc<Instance>,
     position: usize,
+    /// How often it is made, under the settings of its service.
+    pub(super) cadence: Cadence,
     pub(super) target: Result<SocketAddr, TargetRefused>,
     pub(super) threshold: Threshold,
     pub(super) stage: Stage,
@@ -92,7 +94,7 @@ impl Check {
 
     /// How long its silence has to go on, once this node is well again, to be believed: what began before has ended then.
     pub(super) fn confirmed_after(&self) -> Duration {
-        if self.spec().kind.is_probed() { self.spec().timeout } else { self.spec().interval }
+        if self.spec().kind.is_probed() { self.cadence.timeout } else { self.cadence.interval }
     }
 
     /// What is known of it beyond its opinion, now.
@@ -129,12 +131,19 @@ struct Tested {
     keys: Box<[Key]>,
 }
 
-/// All checks. An instance without checks is not in it.
+/// What is tested of a service.
+#[derive(Debug, Default)]
+struct Served {
+    defaults: CheckDefaults,
+    instances: HashMap<InstanceId, Tested, foldhash::fast::RandomState>,
+}
+
+/// All checks. An instance without checks is not in it, and neither is a service without those and without defaults.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
-    instances: HashMap<(ServiceName, InstanceId), Tested, foldhash::fast::RandomState>,
+    services: HashMap<ServiceName, Served, foldhash::fast::RandomState>,
 }
 
 impl Table {
@@ -157,7 +166,7 @@ impl Table {
         stalled: Tick,
         now: Instant,
     ) -> Vec<ProbeReport> {
-        let keys = self.instances.get(name).map_or(&[][..], |tested| &tested.keys);
+        let keys = self.tested(&name.0, &name.1).map_or(&[][..], |tested| &tested.keys);
         let report = |key: &Key| Some(self.places[key.place as usize].check.as_ref()?.report(clock, stalled, now));
         keys.iter().filter_map(report).collect()
     }
@@ -166,9 +175,13 @@ impl Table {
         self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)?.check.as_mut()
     }
 
+    fn tested(&self, service: &ServiceName, id: &InstanceId) -> Option<&Tested> {
+        self.services.get(service)?.instances.get(id)
+    }
+
     /// A check of an instance under an epoch, by its name.
     pub(super) fn key(&self, service: &ServiceName, id: &InstanceId, epoch: Revision, name: &Label) -> Option<Key> {
-        let tested = self.instances.get(&(service.clone(), id.clone())).filter(|tested| tested.epoch == epoch)?;
+        let tested = self.tested(service, id).filter(|tested| tested.epoch == epoch)?;
         let is_it = |key: &&Key| {
             let check = self.places[key.place as usize].check.as_ref();
             check.is_some_and(|check| check.spec().name == *name)
@@ -178,10 +191,8 @@ impl Table {
 
     /// Takes a newer state of an instance whose checks go on; false when it has none here under its epoch.
     pub(super) fn refresh(&mut self, instance: &Arc<Instance>, now: Tick) -> bool {
-        let name = (instance.service.clone(), instance.id.clone());
-        let Some(tested) = self.instances.get(&name).filter(|tested| tested.epoch == instance.epoch) else {
-            return false;
-        };
+        let tested = self.services.get(&instance.service).and_then(|served| served.instances.get(&instance.id));
+        let Some(tested) = tested.filter(|tested| tested.epoch == instance.epoch) else { return false };
         for (key, state) in tested.keys.iter().zip(&instance.checks) {
             let check = self.places[key.place as usize].check.as_mut().expect("an instance's keys have checks");
             check.instance = instance.clone();
@@ -199,16 +210,20 @@ impl Table {
         phase: impl Fn() -> f64,
         now: Tick,
     ) -> Box<[Key]> {
+        let defaults =
+            self.services.get(&instance.service).map_or_else(CheckDefaults::default, |served| served.defaults);
         let specs = instance.registration.checks.iter().zip(&instance.checks).enumerate();
         let keys: Box<[Key]> = specs
             .map(|(position, (spec, state))| {
+                let cadence = spec.cadence(&defaults);
                 self.place(Check {
                     instance: instance.clone(),
                     position,
+                    cadence,
                     target: targets.resolve(&instance.registration, spec),
-                    threshold: Threshold::new(spec.rise, spec.fall, state.health),
+                    threshold: Threshold::new(cadence.rise, cadence.fall, state.health),
                     stage: Stage::Idle,
-                    rhythm: Rhythm::new(spec, phase(), now),
+                    rhythm: Rhythm::new(&cadence, phase(), now),
                     pace: Pace::Ordinary,
                     probed_at: None,
                     latencies: Latencies::default(),
@@ -222,8 +237,8 @@ impl Table {
             })
             .collect();
         if !keys.is_empty() {
-            let name = (instance.service.clone(), instance.id.clone());
-            self.instances.insert(name, Tested { epoch: instance.epoch, keys: keys.clone() });
+            let served = self.services.entry(instance.service.clone()).or_default();
+            served.instances.insert(instance.id.clone(), Tested { epoch: instance.epoch, keys: keys.clone() });
         }
         keys
     }
@@ -241,7 +256,9 @@ impl Table {
 
     /// Ends all checks of an instance; the places they had, and what they were doing.
     pub(super) fn remove(&mut self, service: &ServiceName, id: &InstanceId) -> Vec<(u32, Stage)> {
-        let Some(tested) = self.instances.remove(&(service.clone(), id.clone())) else { return Vec::new() };
+        let Some(served) = self.services.get_mut(service) else { return Vec::new() };
+        let Some(tested) = served.instances.remove(id) else { return Vec::new() };
+        self.forget_idle(service);
         let mut ended = Vec::with_capacity(tested.keys.len());
         for key in &tested.keys {
             let place = &mut self.places[key.place as usize];
@@ -252,9 +269,51 @@ impl Table {
         ended
     }
 
+    /// Takes what holds for checks of a service that do not say so themselves; the keys of those that are made in another
+    /// way now. `phase` gives random numbers from 0 to 1.
+    pub(super) fn configure(
+        &mut self,
+        service: &ServiceName,
+        defaults: CheckDefaults,
+        phase: impl Fn() -> f64,
+        now: Tick,
+    ) -> Vec<Key> {
+        if self.services.get(service).map_or_else(CheckDefaults::default, |served| served.defaults) == defaults {
+            return Vec::new();
+        }
+        let served = self.services.entry(service.clone()).or_default();
+        served.defaults = defaults;
+        let mut changed = Vec::new();
+        for key in served.instances.values().flat_map(|tested| &tested.keys) {
+            let Some(check) = &mut self.places[key.place as usize].check else { continue };
+            let cadence = check.spec().cadence(&defaults);
+            if cadence != check.cadence {
+                check.cadence = cadence;
+                check.threshold.change(cadence.rise, cadence.fall);
+                check.rhythm = Rhythm::new(&cadence, phase(), now);
+                changed.push(*key);
+            }
+        }
+        self.forget_idle(service);
+        changed
+    }
+
+    /// The services that have defaults.
+    pub(super) fn configured(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.iter().filter(|(_, served)| !served.defaults.is_empty()).map(|(name, _)| name)
+    }
+
+    fn forget_idle(&mut self, service: &ServiceName) {
+        let is_idle = |served: &Served| served.instances.is_empty() && served.defaults.is_empty();
+        if self.services.get(service).is_some_and(is_idle) {
+            self.services.remove(service);
+        }
+    }
+
     /// The instances for which something does not hold.
     pub(super) fn without(&self, holds: impl Fn(&ServiceName, &InstanceId) -> bool) -> Vec<(ServiceName, InstanceId)> {
-        self.instances.keys().filter(|(service, id)| !holds(service, id)).cloned().collect()
+        let all = self.services.iter().flat_map(|(name, served)| served.instances.keys().map(move |id| (name, id)));
+        all.filter(|(service, id)| !holds(service, id)).map(|(service, id)| (service.clone(), id.clone())).collect()
     }
 }
 

@@ -29,6 +29,11 @@ impl Threshold {
         Self { rise, fall, standing, against: 0, admitted: false, flaps: Flaps::default() }
     }
 
+    /// Takes other numbers, and begins to count anew.
+    pub(super) fn change(&mut self, rise: u8, fall: u8) {
+        (self.rise, self.fall, self.against) = (rise, fall, 0);
+    }
+
     /// The opinion that stands.
     pub(super) fn standing(&self) -> Health {
         self.standing

@@ -24,8 +24,26 @@ pub struct CheckSpec {
     pub rise: u8,
     /// How many failures in a row turn passing into critical: 1 to 100.
     pub fall: u8,
+    /// Which of these numbers its registration does not say; they are what the server has.
+    pub unsaid: Unsaid,
     /// The port to probe; the instance's when there is none.
     pub port: Option<u16>,
+}
+
+/// Which of a check's numbers its registration leaves to others: the check has what the server has, unless its service's
+/// settings say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unsaid {
+    /// [`CheckSpec::interval`].
+    pub interval: bool,
+    /// [`CheckSpec::fast_interval`].
+    pub fast_interval: bool,
+    /// [`CheckSpec::timeout`].
+    pub timeout: bool,
+    /// [`CheckSpec::rise`].
+    pub rise: bool,
+    /// [`CheckSpec::fall`].
+    pub fall: bool,
 }
 
 impl CheckSpec {

@@ -3,6 +3,7 @@
 //! Nothing here knows IO, DNS messages or HTTP. A value that exists is valid: the only way to make one is a
 //! constructor that says in its error what was wrong, so no later layer checks again.
 
+mod cadence;
 mod check;
 mod duration;
 mod instance;
@@ -14,9 +15,10 @@ mod said;
 mod settings;
 mod time;
 
+pub use cadence::{Cadence, CheckDefaults};
 pub use check::{
     CheckKind, CheckSpec, HttpCheck, HttpMethod, RequestHeaders, RequestHeadersError, RequestPath, RequestPathError,
-    StatusRanges, StatusRangesError, probe_bounds,
+    StatusRanges, StatusRangesError, Unsaid, probe_bounds,
 };
 pub use duration::{Duration, DurationError, Ttl};
 pub use instance::{

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Addresses, CheckKind, CheckSpec, CheckState, Duration, GuardChoice, GuardRule, Health, HttpCheck, HttpMethod,
-    Instance, InstanceId, InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders, Revision,
-    ServiceName, ServiceSettings, Share, State, Timestamp, Transport, Ttl, WhenAllCritical,
+    Addresses, CheckDefaults, CheckKind, CheckSpec, CheckState, Duration, GuardChoice, GuardRule, Health, HttpCheck,
+    HttpMethod, Instance, InstanceId, InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders,
+    Revision, ServiceName, ServiceSettings, Share, State, Timestamp, Transport, Ttl, Unsaid, WhenAllCritical,
 };
 use crate::registry::{Remains, Superseded};
 
@@ -189,12 +189,39 @@ struct CheckV1 {
     timeout: Duration,
     rise: u8,
     fall: u8,
+    /// Those of these numbers that the registration says though they are the usual ones. What it does not say is usual.
+    #[serde(default, skip_serializing_if = "is_default")]
+    said: Vec<NumberV1>,
     #[serde(default, skip_serializing_if = "is_default")]
     port: Option<u16>,
     health: Health,
     since: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     last_error: Option<Arc<str>>,
+}
+
+/// A number of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NumberV1 {
+    Interval,
+    FastInterval,
+    Timeout,
+    Rise,
+    Fall,
+}
+
+/// Which numbers of a check are what they usually are, where it is probed or not: 5 s, a tenth of the interval, 1 s, 1, and
+/// 3 or 1.
+fn usual_numbers(check: &CheckV1) -> [(NumberV1, bool); 5] {
+    let usual_fall = if check.kind == CheckKindV1::Ttl { 1 } else { 3 };
+    [
+        (NumberV1::Interval, check.interval == Duration::from_secs(5)),
+        (NumberV1::FastInterval, check.fast_interval.is_none()),
+        (NumberV1::Timeout, check.timeout == Duration::from_secs(1)),
+        (NumberV1::Rise, check.rise == 1),
+        (NumberV1::Fall, check.fall == usual_fall),
+    ]
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -218,7 +245,7 @@ enum CheckKindV1 {
 
 impl CheckV1 {
     fn new((spec, state): (&CheckSpec, &CheckState)) -> Self {
-        let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port } = spec.clone();
+        let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, unsaid, port } = spec.clone();
         let fast_interval = Some(fast_interval).filter(|fast| *fast != CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKind::Tcp => CheckKindV1::Tcp,
@@ -234,11 +261,27 @@ impl CheckV1 {
         };
         let CheckState { health, since, last_error } = state.clone();
         let since = since.as_millis();
-        Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error }
+        let said = Vec::new();
+        let mut check =
+            Self { name, kind, interval, fast_interval, timeout, rise, fall, said, port, health, since, last_error };
+        let unsaid = [unsaid.interval, unsaid.fast_interval, unsaid.timeout, unsaid.rise, unsaid.fall];
+        let said = usual_numbers(&check).into_iter().zip(unsaid);
+        check.said = said.filter(|((_, usual), unsaid)| *usual && !unsaid).map(|((number, _), _)| number).collect();
+        check
     }
 
     fn read(self) -> Result<(CheckSpec, CheckState), RecordError> {
-        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error } = self;
+        let unsaid = usual_numbers(&self).map(|(number, is_usual)| is_usual && !self.said.contains(&number));
+        let [of_interval, of_fast_interval, of_timeout, of_rise, of_fall] = unsaid;
+        let unsaid = Unsaid {
+            interval: of_interval,
+            fast_interval: of_fast_interval,
+            timeout: of_timeout,
+            rise: of_rise,
+            fall: of_fall,
+        };
+        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error, .. } =
+            self;
         let fast_interval = fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKindV1::Tcp => CheckKind::Tcp,
@@ -255,7 +298,7 @@ impl CheckV1 {
             CheckKindV1::Ttl => CheckKind::Ttl,
         };
         let state = CheckState { health, since: Timestamp::from_millis(since), last_error };
-        Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port }, state))
+        Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, unsaid, port }, state))
     }
 }
 
@@ -420,6 +463,23 @@ struct SettingsV1 {
     all_when_critical: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     fallback: Option<ServiceName>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    check_defaults: CheckDefaultsV1,
+}
+
+/// How checks of a service are made that do not say so themselves.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct CheckDefaultsV1 {
+    #[serde(default, skip_serializing_if = "is_default")]
+    interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fast_interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    timeout: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    rise: Option<u8>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fall: Option<u8>,
 }
 
 /// Whether a service is guarded, and by which rule.
@@ -432,7 +492,9 @@ enum GuardV1 {
 
 impl SettingsV1 {
     fn new(settings: &ServiceSettings) -> Self {
-        let ServiceSettings { ttl, guard, when_all_critical, fallback } = settings;
+        let ServiceSettings { ttl, check_defaults, guard, when_all_critical, fallback } = settings;
+        let CheckDefaults { interval, fast_interval, timeout, rise, fall } = *check_defaults;
+        let check_defaults = CheckDefaultsV1 { interval, fast_interval, timeout, rise, fall };
         let guard = guard.map(|choice| match choice {
             GuardChoice::Off => GuardV1::Off,
             GuardChoice::On(GuardRule { ratio, min, window, max }) => {
@@ -440,11 +502,16 @@ impl SettingsV1 {
             }
         });
         let all_when_critical = *when_all_critical == WhenAllCritical::All;
-        Self { ttl: ttl.map(Ttl::duration), guard, all_when_critical, fallback: fallback.clone() }
+        Self { ttl: ttl.map(Ttl::duration), guard, all_when_critical, fallback: fallback.clone(), check_defaults }
     }
 
     fn read(self) -> Result<ServiceSettings, RecordError> {
-        let Self { ttl, guard, all_when_critical, fallback } = self;
+        let Self { ttl, guard, all_when_critical, fallback, check_defaults } = self;
+        let CheckDefaultsV1 { interval, fast_interval, timeout, rise, fall } = check_defaults;
+        let check_defaults = CheckDefaults { interval, fast_interval, timeout, rise, fall };
+        if !check_defaults.is_possible() {
+            return Err(malformed("its check defaults have a value that none may have"));
+        }
         let guard = match guard {
             None => None,
             Some(GuardV1::Off) => Some(GuardChoice::Off),
@@ -455,7 +522,7 @@ impl SettingsV1 {
         };
         let when_all_critical = if all_when_critical { WhenAllCritical::All } else { WhenAllCritical::None };
         let ttl = ttl.map(Ttl::new).transpose().map_err(malformed)?;
-        Ok(ServiceSettings { ttl, guard, when_all_critical, fallback })
+        Ok(ServiceSettings { ttl, check_defaults, guard, when_all_critical, fallback })
     }
 }
 

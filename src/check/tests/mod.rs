@@ -19,8 +19,8 @@ use super::support::{Manners, http_check, listen, read_request, refusing, regist
 use super::{Guarding, Reports, Settings, Targets};
 use crate::guard::{Census, Guard, Moment};
 use crate::model::{
-    CheckSpec, Duration, GuardRule, Health, Heard, Lease, LeaseId, Registration, Remark, Revision, SelfReport,
-    ServiceName, State, StoreId, Timestamp, Unheard,
+    CheckDefaults, CheckSpec, Duration, GuardRule, Health, Heard, Lease, LeaseId, Registration, Remark, Revision,
+    SelfReport, ServiceName, ServiceSettings, State, StoreId, Timestamp, Unheard, Unsaid,
 };
 use crate::registry::{
     Actor, Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
@@ -203,6 +203,12 @@ impl Rig {
         self.until("it is registered", |registry| registry.instance(&web(), id).is_some()).await;
     }
 
+    /// Has defaults hold for the checks of `web`.
+    async fn configure(&self, check_defaults: CheckDefaults) {
+        let settings = Some(ServiceSettings { check_defaults, ..ServiceSettings::default() });
+        self.store.commit(Command::Configure { service: web(), settings }).await.unwrap();
+    }
+
     fn last_error(&self, id: &str) -> Option<Arc<str>> {
         self.registry.instance(&web(), id).unwrap().checks[0].last_error.clone()
     }
@@ -266,6 +272,12 @@ async fn reached(mut count: watch::Receiver<usize>, least: usize) {
 
 fn hourly(check: CheckSpec) -> CheckSpec {
     CheckSpec { interval: Duration::from_secs(3600), ..check }
+}
+
+/// A check that leaves its numbers to others.
+fn unsaid(check: CheckSpec) -> CheckSpec {
+    let unsaid = Unsaid { interval: true, fast_interval: true, timeout: true, rise: true, fall: true };
+    CheckSpec { unsaid, ..check }
 }
 
 fn often(check: CheckSpec) -> CheckSpec {

@@ -309,3 +309,45 @@ async fn who_is_heard_again_was_never_out_and_who_refuses_is_not_kept() {
     let observations = *rig.store.observations.borrow();
     assert_eq!(observations, 2, "of i1 and i2 only");
 }
+
+#[tokio::test]
+async fn defaults_of_a_service_change_the_rhythm_of_checks_that_do_not_say_their_own() {
+    let (mut rig, peer, other) = (Rig::new(), Peer::new().await, Peer::new().await);
+    rig.register("i1", registration(peer.address, [unsaid(hourly(http()))])).await;
+    rig.register("i2", registration(other.address, [hourly(http())])).await;
+    rig.until("both are answered", |registry| registry.answered() == 2).await;
+    let often = Some(Duration::from_millis(10));
+    rig.configure(CheckDefaults { interval: often, fall: Some(2), ..CheckDefaults::default() }).await;
+    peer.asked_again(10).await;
+    peer.fit.store(false, SeqCst);
+    rig.until_health("i1", Health::Critical).await;
+    assert_eq!(other.asked(), 1, "it says an hour itself");
+    // Others that come later have them too, also of a checker that starts with them.
+    rig.stop_checker().await;
+    peer.fit.store(true, SeqCst);
+    rig.start_checker();
+    rig.until_health("i1", Health::Passing).await;
+    rig.register("i3", registration(peer.address, [unsaid(hourly(http()))])).await;
+    rig.until_health("i3", Health::Passing).await;
+    peer.asked_again(10).await;
+    rig.store.commit(Command::Configure { service: web(), settings: None }).await.unwrap();
+    rig.register("i4", registration(other.address, [hourly(http())])).await;
+    rig.until_health("i4", Health::Passing).await;
+    let reports = rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await;
+    assert_eq!(reports[0][0].rise_needed, 1);
+}
+
+#[tokio::test]
+async fn rise_of_a_service_holds_for_checks_that_run_already() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    rig.register("i1", registration(peer.address, [unsaid(http())])).await;
+    rig.until_health("i1", Health::Passing).await;
+    rig.configure(CheckDefaults { rise: Some(7), ..CheckDefaults::default() }).await;
+    let rise_needed = timeout(StdDuration::from_secs(20), async {
+        while rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await[0][0].rise_needed != 7 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(rise_needed.await.is_ok());
+    assert_eq!(peer.asked(), 1, "the interval is as before");
+}

@@ -132,3 +132,15 @@ async fn a_service_that_falls_silent_is_held_while_this_node_doubts_itself() {
     rig.until_health("i1", Health::Critical).await;
     assert_eq!(rig.last_error("i1").as_deref(), Some("reported as failing"));
 }
+
+#[tokio::test]
+async fn defaults_of_a_service_hold_for_reports_too() {
+    let mut rig = Rig::new();
+    rig.register_reporting("i1", unsaid(hourly(ttl_check()))).await;
+    rig.say("i1", true, None).await.unwrap();
+    rig.until_health("i1", Health::Passing).await;
+    let (interval, fall) = (Some(Duration::from_millis(20)), Some(2));
+    rig.configure(CheckDefaults { interval, fall, ..CheckDefaults::default() }).await;
+    rig.until_health("i1", Health::Critical).await;
+    assert_eq!(rig.last_error("i1").as_deref(), Some("not reported for 40ms"));
+}
