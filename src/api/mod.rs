@@ -66,7 +66,7 @@ pub use routes::router;
 pub use serve::{Listeners, Settings};
 
 use crate::model::{
-    Heard, InstanceId, ProbeReport, Registration, Revision, SelfReport, ServiceName, Unheard, ZoneName,
+    Heard, Hint, InstanceId, ProbeReport, Registration, Revision, SelfReport, ServiceName, Unheard, ZoneName,
 };
 use crate::registry::{Actor, Command};
 use crate::store::{Committed, Store};
@@ -90,6 +90,9 @@ pub type ReportChecks =
 
 /// Tells whoever looks after a check what its service says of itself; answers when that is kept.
 pub type TakeReport = dyn Fn(SelfReport) -> Pin<Box<dyn Future<Output = Result<Heard, Unheard>> + Send>> + Send + Sync;
+
+/// Has an instance probed of which a client says that it fails; says whether it is.
+pub type TakeHint = dyn Fn(Hint) -> Pin<Box<dyn Future<Output = Result<bool, Unheard>> + Send>> + Send + Sync;
 
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
@@ -122,6 +125,8 @@ pub struct Context {
     pub report_checks: Box<ReportChecks>,
     /// What services say of themselves.
     pub take_report: Box<TakeReport>,
+    /// What clients say of instances.
+    pub take_hint: Box<TakeHint>,
     /// What keeps this node from being ready.
     pub not_ready: Box<NotReady>,
     /// Renders what `/metrics` shows.

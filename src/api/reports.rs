@@ -1,20 +1,20 @@
-//! What services say of themselves.
+//! What services say of themselves, and clients of them.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::extract::{Path, check_name, instance_id, optional_json, service_name};
+use super::extract::{Path, check_name, instance_id, json, optional_json, service_name};
 use super::problem::Problem;
 use super::shape::{CheckShape, check_defaults};
 use super::{BODY_OCTETS_MAX, Context, guard};
-use crate::model::{Heard, Instance, Label, Remark, SelfReport};
+use crate::model::{Heard, Hint, Instance, Label, Remark, SelfReport};
 
 /// What a service says of itself besides.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -89,4 +89,45 @@ pub(super) async fn fail(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     report(&context, names, false, request).await
+}
+
+/// What a client says of an instance.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "InstanceReport")]
+pub(super) struct HintBody {
+    /// What failed: one line, of which 160 octets are told to the log.
+    #[schemars(length(min = 1))]
+    failed: String,
+}
+
+/// What follows of what a client said.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReportedInstance")]
+pub(super) struct HintedShape {
+    /// Whether the instance is probed because of it. If not, that is so soon anyway, nothing of it is probed and passing, or
+    /// too many have been reported.
+    probed: bool,
+}
+
+/// `POST /v1/services/{service}/instances/{id}/report`
+pub(super) async fn hint(
+    State(context): State<Arc<Context>>,
+    Path((service, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (service, id) = (service_name(&service)?, instance_id(&id)?);
+    let body: HintBody = json(request, BODY_OCTETS_MAX).await?;
+    if body.failed.is_empty() {
+        return Err(Problem::invalid("/failed", "say in a line what failed"));
+    }
+    let failed = Remark::new(&body.failed);
+    let (hint, is_probed) = {
+        let view = context.view.load();
+        let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
+        let is_probed = instance.registration.checks.iter().any(|check| check.kind.is_probed());
+        (Hint { service, id, failed, seen: view.revision() }, is_probed)
+    };
+    let probed = is_probed && (context.take_hint)(hint).await.map_err(Problem::unheard)?;
+    Ok((StatusCode::ACCEPTED, Json(HintedShape { probed })).into_response())
 }

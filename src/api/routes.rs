@@ -25,6 +25,7 @@ fn routes() -> Routes {
         .post("/v1/services/{service}/instances", instances::register_chosen, openapi::register_instance_anew())
         .post("/v1/services/{service}/instances/{id}/renew", instances::renew, openapi::renew_instance())
         .post("/v1/services/{service}/instances/{id}/drain", wait::drain, openapi::drain_instance())
+        .post("/v1/services/{service}/instances/{id}/report", reports::hint, openapi::report_instance())
         .post("/v1/services/{service}/instances/{id}/checks/{check}/pass", reports::pass, openapi::pass_check())
         .post("/v1/services/{service}/instances/{id}/checks/{check}/fail", reports::fail, openapi::fail_check());
     let of_services = of_instances

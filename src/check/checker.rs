@@ -60,7 +60,7 @@ pub(super) struct Checker {
     /// By places of the table: when a check that is idle is probed, a probe that runs is given up, or a report has to have
     /// come.
     pub(super) wheel: Wheel,
-    slots: Slots<Key>,
+    pub(super) slots: Slots<Key>,
     prober: Prober,
     lines: Lines,
     /// Wishes under way.
@@ -92,6 +92,8 @@ impl Checker {
         let bounds = Bounds {
             room: (settings.concurrency_max, settings.concurrency_per_host_max),
             rate: (Rate::per_second(settings.rate_max), Rate::per_second(settings.rate_per_host_max)),
+            // Hearsay never takes the room of what is due.
+            extra: (Rate::per_second(settings.rate_max / 10), Rate::per_second(settings.rate_per_host_max / 10)),
         };
         Self {
             clock: Clock::new(Instant::now()),
@@ -388,7 +390,8 @@ impl Checker {
         }
         // Who waits for a word of the guard asks again soon; those it holds are many, and it holds them for longer.
         check.pace = if check.verdict == Verdict::Wait { Pace::Fast } else { check.threshold.pace(now) };
-        self.wheel.insert(key.place, check.rhythm.next(check.pace, began, now));
+        let pace = if check.hinted.wants_another() && check.pace == Pace::Ordinary { Pace::Fast } else { check.pace };
+        self.wheel.insert(key.place, check.rhythm.next(pace, began, now));
     }
 
     /// Lets a result count towards the opinion of a check.

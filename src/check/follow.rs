@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Waker;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::checker::{Checker, Lines};
@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use super::post::{Ended, Saying, Wish, Word};
 use super::prober::Prober;
 use super::{Settings, Targets};
-use crate::model::{Heard, InstanceId, ProbeReport, SelfReport, ServiceName, Unheard};
+use crate::model::{Heard, Hint, InstanceId, ProbeReport, SelfReport, ServiceName, Unheard};
 use crate::registry::{Actor, Command};
 use crate::store::Store;
 
@@ -25,6 +25,9 @@ const WORDS_MAX: usize = 1024;
 /// How long the thread may take to say what it knows.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 
+/// Hints that the thread has not heard yet; further ones are refused, so that they keep no report out.
+const HINTS_MAX: usize = 128;
+
 /// How long the thread may take to have what was said kept.
 const KEPT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,7 @@ const KEPT_WITHIN: Duration = Duration::from_secs(10);
 pub struct Reports {
     words: mpsc::WeakSender<Word>,
     waker: Arc<Waker>,
+    hints: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Reports {
@@ -61,6 +65,15 @@ impl Reports {
     /// Why it counts for nothing.
     pub async fn report(&self, report: SelfReport) -> Result<Heard, Unheard> {
         self.say(|reply| Saying::Report(report, reply)).await
+    }
+
+    /// Has an instance probed of which a client says that it fails; whether it is, because of this.
+    ///
+    /// # Errors
+    /// Why it counts for nothing.
+    pub async fn hint(&self, hint: Hint) -> Result<bool, Unheard> {
+        let _place = self.hints.try_acquire().map_err(|_| Unheard::Busy)?;
+        self.say(|reply| Saying::Hint(hint, reply)).await
     }
 
     async fn say<T>(&self, saying: impl FnOnce(oneshot::Sender<Result<T, Unheard>>) -> Saying) -> Result<T, Unheard> {
@@ -106,7 +119,8 @@ pub fn spawn(
         }
     };
     std::thread::Builder::new().name("checks".to_owned()).spawn(probe)?;
-    let reports = Reports { words: words.downgrade(), waker: waker.clone() };
+    let reports =
+        Reports { words: words.downgrade(), waker: waker.clone(), hints: Arc::new(Semaphore::new(HINTS_MAX)) };
     let follower = Follower { store, words, waker, wishes, over };
     Ok((tokio::spawn(follower.run(shutdown)), reports))
 }

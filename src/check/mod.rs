@@ -32,6 +32,7 @@
 // Policy, pure.
 mod clock;
 mod flaps;
+mod hints;
 mod latency;
 mod rate;
 mod rhythm;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::model::{Health, Heard, InstanceId, ProbeReport, Revision, SelfReport, ServiceName, Timestamp, Unheard};
+use crate::model::{
+    Health, Heard, Hint, InstanceId, ProbeReport, Revision, SelfReport, ServiceName, Timestamp, Unheard,
+};
 use crate::registry::Observation;
 use crate::store::{CommitError, Committed, Followed};
 
@@ -45,6 +47,8 @@ pub(super) struct Ended {
 pub(super) enum Saying {
     /// A service of itself.
     Report(SelfReport, oneshot::Sender<Result<Heard, Unheard>>),
+    /// A client of an instance; whether that is probed because of it.
+    Hint(Hint, oneshot::Sender<Result<bool, Unheard>>),
 }
 
 impl Saying {
@@ -52,6 +56,7 @@ impl Saying {
     pub(super) fn seen(&self) -> Revision {
         match self {
             Self::Report(report, _) => report.seen,
+            Self::Hint(hint, _) => hint.seen,
         }
     }
 
@@ -59,6 +64,7 @@ impl Saying {
     pub(super) fn refuse(self, why: Unheard) {
         match self {
             Self::Report(_, reply) => drop(reply.send(Err(why))),
+            Self::Hint(_, reply) => drop(reply.send(Err(why))),
         }
     }
 }

@@ -1,16 +1,20 @@
-//! What services say of themselves, among what is found out by asking them.
+//! What services say of themselves, which is a result, and what clients say of them, which only has them probed: nobody is
+//! taken out by hearsay.
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::checker::Checker;
 use super::clock::{Tick, ticks};
+use super::hints::Advice;
 use super::outcome::{Failure, Outcome};
 use super::post::{Key, Saying};
+use super::rhythm::Pace;
+use super::slots::Slots;
 use super::table::{Check, Stage};
 use super::ttl::Awaited;
 use crate::guard::Verdict;
-use crate::model::{Duration, Heard, SelfReport, Unheard};
+use crate::model::{Duration, Health, Heard, Hint, SelfReport, Unheard};
 
 /// What was said and waits, for a commit under way or for news of the store that who said it has seen. Beyond it the answer
 /// is [`Unheard::Busy`].
@@ -43,6 +47,10 @@ impl Checker {
         }
         match saying {
             Saying::Report(report, reply) => self.take_report(report, reply, now),
+            Saying::Hint(hint, reply) => {
+                let _ = reply.send(Ok(self.take_hint(&hint, now)));
+                None
+            }
         }
     }
 
@@ -82,6 +90,35 @@ impl Checker {
             }
         }
         None
+    }
+
+    /// Has an instance probed of which a client says that it fails; whether it is because of this.
+    pub(super) fn take_hint(&mut self, hint: &Hint, now: Instant) -> bool {
+        let (tick, micros) = (self.clock.tick(now), self.clock.micros(now));
+        let mut probes = 0;
+        for key in self.table.keys(&hint.service, &hint.id) {
+            let Some(check) = self.table.get_mut(key) else { continue };
+            check.hinted.hear();
+            let advice = advice(check, tick);
+            if advice == Advice::None || !has_room(&mut self.slots, check, micros) {
+                continue;
+            }
+            check.hinted.take(advice, ticks(check.cadence.fast_interval.std()), tick);
+            if advice == Advice::Now {
+                self.wheel.insert(key.place, tick);
+            }
+            probes += 1;
+        }
+        self.metrics.hinted(probes);
+        if probes > 0 {
+            tracing::debug!(
+                service.name = %hint.service,
+                instance.id = %hint.id,
+                reason = hint.failed.as_ref().map(tracing::field::display),
+                "a client says that it fails; it is probed",
+            );
+        }
+        probes > 0
     }
 
     /// Begins to wait for reports of a check, for a full interval.
@@ -131,4 +168,21 @@ impl Check {
             let _ = waiter.send(answer(self));
         }
     }
+}
+
+/// What a hint asks of a check. One that is critical is left to its rounds: it has nothing to lose, and is to rest where it
+/// flaps; so is one that is probed fast already, or has yet to be probed.
+fn advice(check: &Check, now: Tick) -> Advice {
+    let is_calm = check.threshold.standing() == Health::Passing && check.pace == Pace::Ordinary;
+    match check.stage {
+        _ if !is_calm || !check.hinted.is_open(now) => Advice::None,
+        Stage::Idle => Advice::Now,
+        Stage::Running(_) => Advice::Again,
+        Stage::Waiting | Stage::Awaiting(_) => Advice::None,
+    }
+}
+
+/// Whether a further probe of a check may be made by hearsay.
+fn has_room<K>(slots: &mut Slots<K>, check: &Check, micros: u64) -> bool {
+    check.target.is_ok_and(|target| slots.take_extra(target.ip(), micros))
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clock::{Clock, Tick};
+use super::hints::Hinted;
 use super::latency::Latencies;
 use super::post::{Key, Turn};
 use super::rhythm::{Pace, Rhythm};
@@ -60,6 +61,7 @@ pub(super) struct Check {
     /// When the last probe ended, since the epoch began or this node started.
     pub(super) probed_at: Option<Tick>,
     pub(super) latencies: Latencies,
+    pub(super) hinted: Hinted,
     transitions: u32,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
     pub(super) transition: Option<Turn>,
@@ -106,6 +108,7 @@ impl Check {
             flaps: flaps.saturating_sub(1),
             rise_needed,
             transitions: self.transitions,
+            hints: self.hinted.count(),
             last_probe_at: self.probed_at.map(|tick| Timestamp::now().before(since(tick))),
             latency_us: self.latencies.p50_and_p99(),
             report_by: match self.stage {
@@ -179,6 +182,11 @@ impl Table {
         self.services.get(service)?.instances.get(id)
     }
 
+    /// The checks of an instance.
+    pub(super) fn keys(&self, service: &ServiceName, id: &InstanceId) -> Box<[Key]> {
+        self.tested(service, id).map(|tested| tested.keys.clone()).unwrap_or_default()
+    }
+
     /// A check of an instance under an epoch, by its name.
     pub(super) fn key(&self, service: &ServiceName, id: &InstanceId, epoch: Revision, name: &Label) -> Option<Key> {
         let tested = self.tested(service, id).filter(|tested| tested.epoch == epoch)?;
@@ -227,6 +235,7 @@ impl Table {
                     pace: Pace::Ordinary,
                     probed_at: None,
                     latencies: Latencies::default(),
+                    hinted: Hinted::default(),
                     transitions: 0,
                     transition: None,
                     verdict: Verdict::Leave,

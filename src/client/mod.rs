@@ -8,6 +8,7 @@
 //! | [`Client::grant`], [`Client::register_on_shared_lease`], [`Client::revoke`] | many instances on one lease |
 //! | **for who looks for services** | |
 //! | [`Client::services_under`], [`Client::instances_of`] | what there is |
+//! | [`Client::report_failed`] | has one probed that could not be used |
 //! | [`Client::watch_under`], [`Client::watch_service`] | what there is, and then each change, over lost connections |
 //! | **for operators** | |
 //! | [`Client::deregister_under`], [`Client::amend`], … | everything else; [`Client::request`] for what has no method here |

@@ -169,9 +169,16 @@ impl Daemon {
                     Box::pin(async move { reports.of(names).await })
                 }
             }),
-            take_report: Box::new(move |report| {
+            take_report: Box::new({
                 let reports = reports.clone();
-                Box::pin(async move { reports.report(report).await })
+                move |report| {
+                    let reports = reports.clone();
+                    Box::pin(async move { reports.report(report).await })
+                }
+            }),
+            take_hint: Box::new(move |hint| {
+                let reports = reports.clone();
+                Box::pin(async move { reports.hint(hint).await })
             }),
             not_ready: Box::new(readiness(reader.clone(), stopping.clone())),
             render_metrics: Box::new({

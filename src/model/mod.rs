@@ -29,6 +29,6 @@ pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
 pub use probe_report::ProbeReport;
 pub use revision::{Revision, StoreId};
-pub use said::{Heard, Remark, SelfReport, Unheard};
+pub use said::{Heard, Hint, Remark, SelfReport, Unheard};
 pub use settings::{GuardChoice, GuardRule, Guarded, ServiceSettings, Share, WhenAllCritical, guard_bounds};
 pub use time::Timestamp;

@@ -68,6 +68,19 @@ pub struct SelfReport {
     pub seen: Revision,
 }
 
+/// What a client says of an instance that it could not use.
+#[derive(Debug, Clone)]
+pub struct Hint {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub id: InstanceId,
+    /// What failed.
+    pub failed: Option<Remark>,
+    /// The position of the history at which the instance was seen.
+    pub seen: Revision,
+}
+
 /// What became of what a service says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::kind::Kind;
 use super::super::leases::RenewedShape;
 use super::super::registration::{AmendmentBody, RegistrationBody};
-use super::super::reports::{ReportBody, ReportedShape};
+use super::super::reports::{HintBody, HintedShape, ReportBody, ReportedShape};
 use super::super::shape::{DrainedShape, InstanceShape};
 use super::super::wait::{AnsweredWait, DrainBody};
 use super::{INSTANCES, Operation};
@@ -110,6 +110,18 @@ It keeps its lease and checks. `safe_to_stop_at` is when the last cache has let 
         .refuses(404, &[Kind::NoInstance])
         .refuses(409, &[Kind::ChangedMeanwhile])
         .refuses(503, &[Kind::TooManyWaiting])
+}
+
+pub(in super::super) fn report_instance() -> Operation {
+    let text = "Report that an instance could not be used
+For clients: what is probed of it and passing is probed at once, and confirmed as any failure is. Nobody is taken out \
+by hearsay, and one report of a fast interval has it probed; the others are counted.";
+    Operation::new("reportInstance", INSTANCES, text)
+        .of_instance()
+        .body::<HintBody>(vec![("refused", json!({ "failed": "connect refused" }))])
+        .answers::<HintedShape>(202, "It was heard.")
+        .refuses(404, &[Kind::NoInstance])
+        .refuses(409, &[Kind::ChangedMeanwhile])
 }
 
 /// What holds for both reports.

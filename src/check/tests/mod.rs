@@ -19,7 +19,7 @@ use super::support::{Manners, http_check, listen, read_request, refusing, regist
 use super::{Guarding, Reports, Settings, Targets};
 use crate::guard::{Census, Guard, Moment};
 use crate::model::{
-    CheckDefaults, CheckSpec, Duration, GuardRule, Health, Heard, Lease, LeaseId, Registration, Remark, Revision,
+    CheckDefaults, CheckSpec, Duration, GuardRule, Health, Heard, Hint, Lease, LeaseId, Registration, Remark, Revision,
     SelfReport, ServiceName, ServiceSettings, State, StoreId, Timestamp, Unheard, Unsaid,
 };
 use crate::registry::{

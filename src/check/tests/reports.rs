@@ -144,3 +144,64 @@ async fn defaults_of_a_service_hold_for_reports_too() {
     rig.until_health("i1", Health::Critical).await;
     assert_eq!(rig.last_error("i1").as_deref(), Some("not reported for 40ms"));
 }
+
+/// What a client says of an instance.
+async fn hint(rig: &Rig, id: &str) -> Result<bool, Unheard> {
+    let failed = Remark::new("connect refused");
+    rig.reports.hint(Hint { service: web(), id: id.parse().unwrap(), failed, seen: rig.head().await }).await
+}
+
+#[tokio::test]
+async fn what_clients_say_has_an_instance_probed_and_nothing_more() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let check = CheckSpec { fast_interval: Duration::from_secs(600), ..hourly(http()) };
+    rig.register("i1", registration(peer.address, [check.clone(), hourly(ttl_check())])).await;
+    rig.until("it is registered", |registry| registry.instance(&web(), "i1").is_some()).await;
+    rig.say("i1", true, None).await.unwrap();
+    rig.until_health("i1", Health::Passing).await;
+    // The transition is in the store before the thread that probes hears of it.
+    while rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await[0][0].transitions == 0 {
+        tokio::task::yield_now().await;
+    }
+    let at = rig.head().await;
+    assert_eq!(hint(&rig, "i1").await, Ok(true));
+    reached(peer.asked.clone(), 2).await;
+    for _ in 0..3 {
+        assert_eq!(hint(&rig, "i1").await, Ok(false), "one of a fast interval");
+    }
+    assert_eq!((peer.asked(), rig.head().await), (2, at), "the probe passed");
+    assert_eq!(hint(&rig, "i9").await, Ok(false), "nobody is there to be probed");
+    let reports = rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await;
+    assert_eq!(reports[0][0].hints, 4);
+    assert_eq!(rig.metric("check_hints_total{result=\"probed\"}"), 1.0);
+    assert_eq!(rig.metric("check_hints_total{result=\"counted\"}"), 4.0);
+    assert_eq!(rig.metric("check_hint_probes_total"), 1.0);
+}
+
+#[tokio::test]
+async fn a_client_that_is_right_has_an_instance_out_long_before_its_interval() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    let check = CheckSpec { fast_interval: Duration::from_millis(10), ..hourly(http()) };
+    rig.register("i1", registration(peer.address, [check.clone()])).await;
+    rig.until_health("i1", Health::Passing).await;
+    peer.fit.store(false, SeqCst);
+    // Until the thread that probes knows that it passes.
+    while hint(&rig, "i1").await != Ok(true) {
+        tokio::task::yield_now().await;
+    }
+    rig.until_health("i1", Health::Critical).await;
+    assert_eq!(peer.asked(), 4, "one, and two that confirm it");
+    assert_eq!(rig.metric("check_hint_probes_total"), 1.0);
+}
+
+#[tokio::test]
+async fn who_is_critical_is_not_probed_because_of_hearsay() {
+    let mut rig = Rig::new();
+    let (refused, _held) = refusing();
+    rig.register("i1", registration(refused, [CheckSpec { fall: 1, ..hourly(http()) }])).await;
+    rig.until_health("i1", Health::Critical).await;
+    for _ in 0..3 {
+        assert_eq!(hint(&rig, "i1").await, Ok(false));
+    }
+    assert_eq!(rig.metric("check_probes_total{type=\"http\",result=\"failed\"}"), 1.0);
+}

@@ -61,6 +61,40 @@ async fn only_checks_of_this_type_are_reported_on() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_clients_say_is_heard_of_instances_that_are_there() {
+    let world = World::new().await;
+    world.put(WEB1, &reporting()).await;
+    let path = format!("{WEB1}/report");
+    let before = world.held().await;
+    let reply = world.call("POST", &path, Some(r#"{"failed":"connect\nrefused"}"#)).await;
+    assert_eq!((reply.status, &reply.body), (202, &json!({"probed": true})));
+    {
+        let hints = world.hints.lock();
+        let hint = hints.last().unwrap();
+        assert_eq!((hint.service.as_str(), hint.id.as_str()), ("web", "i1"));
+        assert_eq!(hint.failed.as_ref().unwrap().as_str(), "connect\\nrefused");
+    }
+    for (check, id) in [(json!([]), "i2"), (json!([{"type": "ttl"}]), "i3")] {
+        world
+            .put(
+                &WEB1.replace("i1", id),
+                &json!({"port": 80, "address": "10.0.0.8", "shared_address": true, "checks": check}),
+            )
+            .await;
+        let reply = world.call("POST", &path.replace("i1", id), Some(r#"{"failed":"x"}"#)).await;
+        assert_eq!((reply.status, &reply.body), (202, &json!({"probed": false})), "nothing of it is probed");
+    }
+    assert_eq!(world.hints.lock().len(), 1);
+    assert_ne!(world.held().await, before, "of the two that came");
+
+    world.refused("POST", &path.replace("i1", "i9"), Some(r#"{"failed":"x"}"#), 404, "no-instance").await;
+    world.refused("POST", &path, None, 415, "media-type").await;
+    for body in ["{}", r#"{"failed":""}"#, r#"{"failed":7}"#, r#"{"failed":null}"#, r#"{"failed":"x","by":"y"}"#] {
+        world.refused("POST", &path, Some(body), 422, "invalid-value").await;
+    }
+}
+
 #[test]
 fn a_service_that_reports_itself_is_in_dns_until_it_says_otherwise_or_nothing() {
     let server = Server::start();
@@ -81,5 +115,35 @@ fn a_service_that_reports_itself_is_in_dns_until_it_says_otherwise_or_nothing() 
     server.call(async |client| client.fail("job", "j1", "ttl", Some("going away")).await).unwrap();
     let told = events()["events"].to_string();
     assert!(told.contains("check ttl is passing") && told.contains("not reported for 1s"), "{told}");
+    server.stop();
+}
+
+#[test]
+fn a_client_that_finds_an_instance_dead_has_it_out_of_dns_before_its_interval() {
+    let server = Server::start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let check = json!({"type": "tcp", "interval": "1h", "fast_interval": "50ms"});
+    let body = json!({"port": port, "address": "127.0.0.1", "checks": [check]});
+    server
+        .call(async |client| {
+            client.register_and_wait("web", Some("w1"), &body, std::time::Duration::from_secs(60)).await
+        })
+        .unwrap();
+    let is_answered = || !server.ask("web.svc.internal.", RecordType::A).answers.is_empty();
+    assert!(is_answered());
+    let report = || server.call(async |client| client.report_failed("web", "w1", "connect refused").await).unwrap();
+    assert_eq!(report()["probed"], true, "though it is well");
+    assert!(is_answered());
+    drop(listener);
+    until("it is out of DNS", || {
+        // The first that comes within the fast interval of the one before is only counted.
+        let reported = report();
+        if is_answered() { Err(reported.to_string()) } else { Ok(()) }
+    });
+    let instance = server.instance("web", "w1").unwrap();
+    let because = instance["withheld_because"].as_str().unwrap();
+    assert!(because.starts_with("check tcp is critical: connection refused"), "{because}");
+    assert!(instance["checks"][0]["hints"].as_u64().unwrap() >= 2, "{instance}");
     server.stop();
 }

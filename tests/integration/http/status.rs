@@ -49,6 +49,7 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         doubts: Box::new(Vec::new),
         report_checks: Box::new(|names| Box::pin(async move { vec![Vec::new(); names.len()] })),
         take_report: Box::new(|_| Box::pin(async { Err(Unheard::Busy) })),
+        take_hint: Box::new(|_| Box::pin(async { Err(Unheard::Busy) })),
         not_ready: Box::new(|| vec!["the registry is still loading".to_owned()]),
         render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),
         started: tokio::time::Instant::now(),

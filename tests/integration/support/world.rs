@@ -10,7 +10,7 @@ use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::guard::Guard;
-use rollcall::model::{Guarded, Health, Heard, ProbeReport, SelfReport, ServiceName, Ttl, Unheard, ZoneName};
+use rollcall::model::{Guarded, Health, Heard, Hint, ProbeReport, SelfReport, ServiceName, Ttl, Unheard, ZoneName};
 use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -74,6 +74,7 @@ async fn take_report(store: Arc<dyn Store>, report: SelfReport) -> Result<Heard,
         flaps: 0,
         rise_needed: 1,
         transitions: 1,
+        hints: 0,
         last_probe_at: Some(at),
         latency_us: None,
         report_by: Some(at.after(Duration::from_secs(5))),
@@ -94,6 +95,8 @@ pub(crate) struct World {
     pub(crate) guard: Guard,
     /// What probes are to have found out of every instance.
     pub(crate) reports: Arc<parking_lot::Mutex<Vec<ProbeReport>>>,
+    /// What clients have said of instances.
+    pub(crate) hints: Arc<parking_lot::Mutex<Vec<Hint>>>,
 }
 
 /// What a request got.
@@ -132,6 +135,7 @@ impl World {
         let waiting = api::Waiting::default();
         let count = waiting.count();
         let reports = Arc::<parking_lot::Mutex<Vec<ProbeReport>>>::default();
+        let hints = Arc::<parking_lot::Mutex<Vec<Hint>>>::default();
         let context = api::Context {
             store: store.clone(),
             view: reader.clone(),
@@ -155,6 +159,13 @@ impl World {
                 let store = store.clone();
                 move |report| Box::pin(take_report(store.clone(), report))
             }),
+            take_hint: Box::new({
+                let hints = hints.clone();
+                move |hint| {
+                    hints.lock().push(hint);
+                    Box::pin(std::future::ready(Ok(true)))
+                }
+            }),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
@@ -172,6 +183,7 @@ impl World {
             waiting: count,
             guard,
             reports,
+            hints,
         };
         world.view.loaded().await;
         world
