@@ -308,7 +308,7 @@ async fn octets_that_turn_are_noticed_or_do_no_harm() {
     let (dir, octets, registry) = written().await;
     let file = dir.path().join("rollcall.redb");
     let (mut refused, mut opened) = (0, 0);
-    for position in (0..octets.len()).step_by(61) {
+    for position in (0..octets.len()).step_by(127) {
         let mut damaged = octets.clone();
         damaged[position] ^= 0xff;
         fs::write(&file, &damaged).unwrap();

@@ -2,65 +2,44 @@
 
 use std::fmt::Display;
 use std::ops::Bound;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use imbl::Vector;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::event_record;
+use super::frame::{Entry, Frame};
+use super::pending::Pending;
 use super::schema::{EVENTS, EVENTS_SINCE, META};
+use super::slot::Slot;
 use crate::model::{Revision, Timestamp};
-use crate::registry::{EventPosition, Trail};
-use crate::store::history::{
-    EventPage, EventQuery, Head, History, Keep, Look, Verdict, is_overdue, superfluous, trim_max,
-};
+use crate::registry::{Event, EventPosition};
+use crate::store::history::{EventPage, EventQuery, Head, History, Keep, Look, Verdict, is_overdue, trim_max};
 use crate::store::record::RecordError;
-
-/// A database that one writes and several read. Empty while it has to be opened anew, and at the end.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<Arc<Database>>>>);
-
-impl Slot {
-    pub(super) fn holding(database: Database) -> Self {
-        Self(Arc::new(Mutex::new(Some(Arc::new(database)))))
-    }
-
-    pub(super) fn get(&self) -> Option<Arc<Database>> {
-        self.0.lock().clone()
-    }
-
-    /// Puts a database there that was opened anew.
-    pub(super) fn fill(&self, database: Arc<Database>) {
-        *self.0.lock() = Some(database);
-    }
-
-    /// Takes it away. It closes when the last who reads it is done.
-    pub(super) fn empty(&self) -> Weak<Database> {
-        self.0.lock().take().map_or_else(Weak::new, |database| Arc::downgrade(&database))
-    }
-}
 
 /// Writes what has happened, and lets the oldest events go.
 pub(super) fn append(
     transaction: &WriteTransaction,
-    trail: &Trail,
+    frames: &[Arc<Frame>],
     keep: Keep,
     now: Timestamp,
 ) -> Result<(), redb::Error> {
+    let added: Vec<((u64, u32), &[u8])> = frames.iter().flat_map(|frame| frame.events()).collect();
+    let Some((first, _)) = added.first() else { return Ok(()) };
     let mut table = transaction.open_table(EVENTS)?;
-    // A write that failed may have left them all the same, and what they tell has never happened.
-    while table.last()?.is_some_and(|(key, _)| key.value().0 > trail.base().0) {
+    // Frames that could not be applied for sure come once more, and one that could not be kept has never happened.
+    while table.last()?.is_some_and(|(key, _)| key.value() >= *first) {
         table.pop_last()?;
     }
-    let skipped = superfluous(keep, trail);
+    let missing = |entry: Entry<'_>| if let Entry::Since(millis) = entry { Some(millis) } else { None };
+    let mut since = frames.iter().flat_map(|frame| frame.entries()).filter_map(missing).max();
     // A cursor at the end fills pages; inserted one by one, each page would be split in half and stay so.
     let mut end = table.upper_bound_mut(Bound::<(u64, u32)>::Unbounded)?;
-    trail.try_each(skipped, |event| {
-        end.insert_before((event.at.revision.0, event.at.change), event_record::write_event(&event).as_slice())
-    })?;
+    for (key, record) in &added {
+        end.insert_before(*key, *record)?;
+    }
     end.close()?;
-    let mut since = trail.time().filter(|_| skipped > 0);
-    for _ in 0..trim_max(trail.changes() - skipped) {
+    for _ in 0..trim_max(added.len()) {
         let Some((key, octets)) = table.first()? else { break };
         // One that cannot be read is kept from nobody by going.
         let time = event_record::read_event_head(octets.value()).map_or(now, |head| head.time);
@@ -68,11 +47,11 @@ pub(super) fn append(
             break;
         }
         drop((key, octets));
-        since = since.max(Some(time));
+        since = since.max(Some(time.as_millis()));
         table.pop_first()?;
     }
     if let Some(since) = since {
-        transaction.open_table(META)?.insert(EVENTS_SINCE, since.as_millis())?;
+        transaction.open_table(META)?.insert(EVENTS_SINCE, since)?;
     }
     Ok(())
 }
@@ -97,23 +76,26 @@ fn position((revision, change): (u64, u32)) -> EventPosition {
     EventPosition { revision: Revision(revision), change }
 }
 
-/// Reads the journal in transactions of its own.
+/// Reads the journal: what is only in the log yet, and the table in transactions of its own.
 #[derive(Debug)]
 pub struct Reader {
     slot: Slot,
+    pending: Pending,
     keep: Keep,
 }
 
 impl Reader {
-    pub(super) fn new(slot: Slot, keep: Keep) -> Self {
-        Self { slot, keep }
+    pub(super) fn new(slot: Slot, pending: Pending, keep: Keep) -> Self {
+        Self { slot, pending, keep }
     }
 }
 
 impl History for Reader {
     fn read(&self, query: &EventQuery, now: Timestamp) -> Result<EventPage, String> {
+        // In this order: what leaves the one meanwhile is in the other.
+        let pending = self.pending.frames();
         let database = self.slot.get().ok_or("the store is not open")?;
-        read(&database, query, self.keep, now)
+        read(&database, &pending, query, self.keep, now)
     }
 }
 
@@ -128,24 +110,62 @@ fn unreadable(at: impl Display, error: RecordError) -> String {
     }
 }
 
-/// One look at the journal of a database.
-pub(super) fn read(database: &Database, query: &EventQuery, keep: Keep, now: Timestamp) -> Result<EventPage, String> {
-    let transaction = database.begin_read().map_err(said)?;
-    let begins = transaction.open_table(META).map_err(said)?.get(EVENTS_SINCE).map_err(said)?;
-    let begins = Timestamp::from_millis(begins.map_or(0, |since| since.value()));
-    let table = transaction.open_table(EVENTS).map_err(said)?;
-    let below = (query.below.revision.0, query.below.change);
-    let mut look = Look::new(query, keep, now);
-    let mut events = Vec::new();
-    for entry in table.range(..below).map_err(said)?.rev() {
-        let (key, octets) = entry.map_err(said)?;
-        let (at, octets) = (position(key.value()), octets.value());
+/// A look, and what it has taken.
+struct Taking<'q> {
+    look: Look<'q>,
+    events: Vec<Event>,
+}
+
+impl Taking<'_> {
+    /// Shows it the next event, going back. Whether it goes on.
+    fn take(&mut self, key: (u64, u32), octets: &[u8]) -> Result<bool, String> {
+        let at = position(key);
         let head = event_record::read_event_head(octets).map_err(|error| unreadable(at, error))?;
-        match look.judge(Head { at, time: head.time, service: head.service, id: head.id }) {
-            Verdict::Take => events.push(event_record::read_event(at, octets).map_err(|error| unreadable(at, error))?),
-            Verdict::Pass => {}
-            Verdict::End => break,
+        match self.look.judge(Head { at, time: head.time, service: head.service, id: head.id }) {
+            Verdict::Take => {
+                self.events.push(event_record::read_event(at, octets).map_err(|error| unreadable(at, error))?);
+                Ok(true)
+            }
+            Verdict::Pass => Ok(true),
+            Verdict::End => Ok(false),
         }
     }
-    Ok(look.page(events, begins))
+}
+
+/// One look at the journal: at frames that may not be in the table, and at the table.
+pub(super) fn read(
+    database: &Database,
+    pending: &Vector<Arc<Frame>>,
+    query: &EventQuery,
+    keep: Keep,
+    now: Timestamp,
+) -> Result<EventPage, String> {
+    let transaction = database.begin_read().map_err(said)?;
+    let begins = transaction.open_table(META).map_err(said)?.get(EVENTS_SINCE).map_err(said)?;
+    let mut begins = begins.map_or(0, |since| since.value());
+    let mut below = (query.below.revision.0, query.below.change);
+    let mut taking = Taking { look: Look::new(query, keep, now), events: Vec::new() };
+    for frame in pending.iter().rev() {
+        let mut entries: Vec<Entry<'_>> = frame.entries().collect();
+        while let Some(entry) = entries.pop() {
+            match entry {
+                Entry::Since(millis) => begins = begins.max(millis),
+                Entry::Event(key, octets) if key < below => {
+                    below = key;
+                    if !taking.take(key, octets)? {
+                        return Ok(taking.look.page(taking.events, Timestamp::from_millis(begins)));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let table = transaction.open_table(EVENTS).map_err(said)?;
+    for entry in table.range(..below).map_err(said)?.rev() {
+        let (key, octets) = entry.map_err(said)?;
+        if !taking.take(key.value(), octets.value())? {
+            break;
+        }
+    }
+    Ok(taking.look.page(taking.events, Timestamp::from_millis(begins)))
 }

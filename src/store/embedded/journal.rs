@@ -1,42 +1,73 @@
-//! Writing groups.
+//! Writing groups: into the log at once, and from there into the tables by a thread of its own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use redb::{Database, Durability, WriteTransaction};
+use parking_lot::Mutex;
+use redb::Database;
 
-use super::events::{self, Reader, Slot};
-use super::schema::{INSTANCES, LEASES, META, REVISION, SERVICES};
-use crate::model::Timestamp;
-use crate::registry::Service;
+use super::events::Reader;
+use super::frame::Frame;
+use super::pages::{Pages, Reopen};
+use super::pending::Pending;
+use super::slot::Slot;
+use super::wal::{Room, Wal};
 use crate::store::group::{Group, Whole};
 use crate::store::history::Keep;
 use crate::store::journal::{Fate, Journal, Unwritten};
-use crate::store::record::{self, instance_key};
 use crate::store::unknown::Unknown;
 
-/// Opens the database again after a write has failed.
-pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
+/// Puts into the tables what it is told to, until there is nothing more to come.
+fn fill(pages: &Mutex<Pages>, pending: &Pending) {
+    loop {
+        let load = pending.next();
+        let applied = match load.frames.is_empty() {
+            true => Ok(()),
+            false => pages.lock().apply(&load.frames, load.number),
+        };
+        if load.is_last {
+            // A log that could not be emptied is read at the next start.
+            if let Err(reason) = applied.and_then(|()| pages.lock().clean()) {
+                tracing::warn!(reason, "the tables of the store are not complete; the next start makes them so");
+            }
+            return;
+        }
+        if let Err(reason) = &applied {
+            tracing::warn!(reason, "the tables of the store fall behind its log");
+        }
+        pending.done(&load, applied);
+    }
+}
 
-/// A database that groups are written to.
+/// A log and a database that groups are written to.
 pub struct Redb {
-    /// Empty after a write has failed: the database refuses all further work until it is opened anew.
+    wal: Wal,
+    pending: Pending,
+    pages: Arc<Mutex<Pages>>,
     slot: Slot,
-    /// What the slot held before, while somebody reads it.
-    before: Weak<Database>,
     keep: Keep,
-    reopen: Reopen,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Redb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redb").field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Redb").field("wal", &self.wal).finish_non_exhaustive()
     }
 }
 
 impl Redb {
-    pub(super) fn new(database: Database, reopen: Reopen, keep: Keep) -> Self {
-        Self { slot: Slot::holding(database), before: Weak::new(), keep, reopen }
+    /// A log whose frames are all in the tables, and the database that holds them.
+    pub(super) fn new(wal: Wal, database: Database, reopen: Reopen, keep: Keep) -> io::Result<Self> {
+        let slot = Slot::holding(database);
+        let pages = Arc::new(Mutex::new(Pages::new(slot.clone(), reopen, keep)));
+        let pending = Pending::default();
+        pending.pass(wal.last());
+        let thread = std::thread::Builder::new().name("store-pages".to_owned()).spawn({
+            let (pending, pages) = (pending.clone(), pages.clone());
+            move || fill(&pages, &pending)
+        })?;
+        Ok(Self { wal, pending, pages, slot, keep, thread: Some(thread) })
     }
 
     /// Where readers find the database.
@@ -45,35 +76,21 @@ impl Redb {
         &self.slot
     }
 
-    /// The database, opened anew if it has to be.
-    fn open(&self) -> Result<Arc<Database>, String> {
-        if let Some(database) = self.slot.get() {
-            return Ok(database);
-        }
-        if self.before.strong_count() > 0 {
-            return Err("the disk could not be written, and its journal is still being read".to_owned());
-        }
-        let database = Arc::new((self.reopen)()?);
-        self.slot.fill(database.clone());
-        Ok(database)
-    }
-
-    /// Does something with the database, which is opened anew after it has failed.
-    fn with<T>(&mut self, deed: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, String> {
-        let database = self.open()?;
-        let reason = match catch_unwind(AssertUnwindSafe(|| deed(&database))) {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error.to_string(),
-            // The library trusted the disk more than it should have; it is opened anew like after an error.
-            Err(_) => "the store contradicts itself".to_owned(),
-        };
-        self.before = self.slot.empty();
-        Err(format!("the disk cannot be written: {reason}"))
+    /// Puts a frame that no half of the log can hold into the tables.
+    fn pass(&mut self, frame: Frame) -> Result<(), String> {
+        self.pending.wait(self.wal.last())?;
+        self.pages.lock().apply(&[Arc::new(frame)], self.wal.last() + 1)?;
+        self.pending.pass(self.wal.pass());
+        Ok(())
     }
 }
 
 impl Drop for Redb {
     fn drop(&mut self) {
+        self.pending.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
         // Whoever could still read holds the slot too.
         self.slot.empty();
     }
@@ -85,121 +102,32 @@ impl Journal for Redb {
     type History = Reader;
 
     fn history(&self) -> Reader {
-        Reader::new(self.slot.clone(), self.keep)
+        Reader::new(self.slot.clone(), self.pending.clone(), self.keep)
     }
 
     fn write(&mut self, group: &Group, unknown: &Unknown) -> Result<(), String> {
-        let keep = self.keep;
-        self.with(|database| write(database, group, unknown, keep))
+        let frame = Frame::of(group, unknown, self.keep);
+        let room = self.wal.room(frame.octets().len());
+        match room {
+            Room::Here => {}
+            Room::Other(number) => self.pending.wait(number)?,
+            Room::Nowhere => return self.pass(frame),
+        }
+        let before = self.wal.last();
+        self.wal.append(frame.octets()).map_err(|error| format!("the disk cannot be written: {error}"))?;
+        self.pending.push(frame);
+        if room != Room::Here {
+            // The half that is full is to be free again when this one is.
+            self.pending.ask(before);
+        }
+        Ok(())
     }
 
     fn replace(&mut self, whole: &Whole) -> Result<(), Unwritten> {
-        let keep = self.keep;
         let mut fate = Fate::Nothing;
-        let replaced = self.with(|database| {
-            let transaction = replace(database, whole, keep)?;
-            fate = Fate::Unknown;
-            Ok(transaction.commit()?)
-        });
+        let last = self.wal.last();
+        let replaced =
+            self.pending.wait(last).and_then(|()| self.pages.lock().replace(whole, last, || fate = Fate::Unknown));
         replaced.map_err(|reason| Unwritten { reason, fate })
     }
-}
-
-fn write(database: &Database, group: &Group, unknown: &Unknown, keep: Keep) -> Result<(), redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    {
-        // In the order of keys, which is that of pages.
-        let mut instances: Vec<(String, Option<Vec<u8>>)> = group
-            .instances
-            .iter()
-            .map(|((service, id), instance)| {
-                let key = instance_key(service.as_str(), id.as_str());
-                let record =
-                    instance.as_ref().map(|instance| record::write_instance(instance, unknown.instances.get(&key)));
-                (key, record)
-            })
-            .collect();
-        instances.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut table = transaction.open_table(INSTANCES)?;
-        for (key, record) in &instances {
-            match record {
-                Some(record) => drop(table.insert(key.as_str(), record.as_slice())?),
-                None => drop(table.remove(key.as_str())?),
-            }
-        }
-    }
-    if !group.services.is_empty() {
-        let mut table = transaction.open_table(SERVICES)?;
-        for (name, remains) in &group.services {
-            let name = name.as_str();
-            match remains {
-                Some(remains) => {
-                    let record = record::write_service(remains, unknown.services.get(name));
-                    table.insert(name, record.as_slice())?;
-                }
-                None => drop(table.remove(name)?),
-            }
-        }
-    }
-    if !group.leases.is_empty() {
-        let mut table = transaction.open_table(LEASES)?;
-        for (id, ttl) in &group.leases {
-            let id = id.number();
-            match ttl {
-                Some(ttl) => {
-                    let record = record::write_lease(*ttl, unknown.leases.get(&id));
-                    table.insert(id, record.as_slice())?;
-                }
-                None => drop(table.remove(id)?),
-            }
-        }
-    }
-    if group.trail.changes() > 0 {
-        events::append(&transaction, &group.trail, keep, Timestamp::now())?;
-    }
-    transaction.open_table(META)?.insert(REVISION, group.revision.0)?;
-    Ok(transaction.commit()?)
-}
-
-/// A transaction that puts other content in place of all there is.
-fn replace(database: &Database, whole: &Whole, keep: Keep) -> Result<WriteTransaction, redb::Error> {
-    let Whole { registry, leases, unknown, trail } = whole;
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.delete_table(INSTANCES)?;
-    transaction.delete_table(SERVICES)?;
-    transaction.delete_table(LEASES)?;
-    // In the order of keys, so that each page is written once.
-    let mut services: Vec<&Arc<Service>> = registry.services_after(None).collect();
-    let key = |service: &Arc<Service>| service.name().as_str().bytes().chain([b'/']).collect::<Vec<u8>>();
-    services.sort_by_cached_key(|service| key(service));
-    {
-        let (mut of_instances, mut of_services) =
-            (transaction.open_table(INSTANCES)?, transaction.open_table(SERVICES)?);
-        for service in services {
-            let name = service.name().as_str();
-            for instance in service.instances() {
-                let key = instance_key(name, instance.id.as_str());
-                let record = record::write_instance(instance, unknown.instances.get(&key));
-                of_instances.insert(key.as_str(), record.as_slice())?;
-            }
-            let remains = service.remains();
-            if !remains.is_empty() {
-                of_services.insert(name, record::write_service(&remains, unknown.services.get(name)).as_slice())?;
-            }
-        }
-    }
-    {
-        let mut table = transaction.open_table(LEASES)?;
-        for (id, ttl) in leases {
-            let id = id.number();
-            table.insert(id, record::write_lease(*ttl, unknown.leases.get(&id)).as_slice())?;
-        }
-    }
-    let now = Timestamp::now();
-    events::append(&transaction, trail, keep, now)?;
-    events::begin_anew(&transaction, now)?;
-    transaction.open_table(META)?.insert(REVISION, registry.revision().0)?;
-    Ok(transaction)
 }

@@ -3,13 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend};
 use tokio::time::Instant;
 
-use super::events;
-use super::schema::{FORMAT, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE, SERVICES, STORE};
+use super::frame::Frame;
+use super::schema::{
+    APPLIED, CLEAN, FORMAT, FORMAT_FIRST, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE,
+    SERVICES, STORE,
+};
+use super::wal::{self, Anchor, WalError};
+use super::{events, pages};
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId, Timestamp};
 use crate::registry::{Registry, Remains};
+use crate::store::history::Keep;
 use crate::store::journal::Restored;
 use crate::store::record::{self, RecordError};
 use crate::store::unknown::Unknown;
@@ -23,6 +29,8 @@ pub(super) enum LoadError {
     Damaged(String),
     /// The database says no.
     Database(redb::Error),
+    /// The log cannot be read.
+    Wal(WalError),
 }
 
 impl<E: Into<redb::Error>> From<E> for LoadError {
@@ -71,18 +79,67 @@ impl Progress {
 
 type Kept = (ServiceName, Vec<Arc<Instance>>, Remains);
 
-/// All that a database holds.
+/// A number that a database says of itself.
+fn number(meta: &impl ReadableTable<&'static str, u64>, key: &str) -> Result<u64, LoadError> {
+    let value = meta.get(key)?.map(|value| value.value());
+    value.ok_or_else(|| LoadError::Damaged(format!("it does not say its {key}")))
+}
+
+/// Where the log of a database goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) anchor: Anchor,
+    /// Whether the tables have all that there is, so that the log may be missing.
+    pub(super) is_clean: bool,
+}
+
+/// What a database says of its log.
+pub(super) fn standing(database: &Database) -> Result<Standing, LoadError> {
+    let meta = database.begin_read()?.open_table(META)?;
+    let format = number(&meta, FORMAT)?;
+    if !(FORMAT_FIRST..=FORMAT_NOW).contains(&format) {
+        return Err(LoadError::Future(format!("it is in format {format}")));
+    }
+    let store = number(&meta, STORE)?;
+    if format == FORMAT_FIRST {
+        // There was no log.
+        return Ok(Standing { anchor: Anchor { store, applied: 0 }, is_clean: true });
+    }
+    let anchor = Anchor { store, applied: number(&meta, APPLIED)? };
+    Ok(Standing { anchor, is_clean: number(&meta, CLEAN)? == 1 })
+}
+
+/// Puts what only the log has into the tables, and says where the log goes on.
+pub(super) fn recover(
+    database: &Database,
+    log: &dyn StorageBackend,
+    anchor: Anchor,
+    keep: Keep,
+) -> Result<Anchor, LoadError> {
+    let frames = wal::read(log, anchor).map_err(LoadError::Wal)?;
+    if frames.is_empty() {
+        return Ok(anchor);
+    }
+    let number = |count: usize| anchor.applied + count as u64;
+    let read = |(position, octets): (usize, &Vec<u8>)| {
+        let frame = Frame::read(octets).map(Arc::new);
+        frame.map_err(|reason| LoadError::Damaged(format!("frame {} of its log: {reason}", number(position + 1))))
+    };
+    let frames: Vec<Arc<Frame>> = frames.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let applied = number(frames.len());
+    pages::apply(&transaction, &frames, applied, keep)?;
+    transaction.commit()?;
+    tracing::info!(store.frames = frames.len(), "the tables have caught up with the log");
+    Ok(Anchor { applied, ..anchor })
+}
+
+/// All that the tables of a database hold.
 pub(super) fn load(database: &Database) -> Result<Restored, LoadError> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
-    let number = |key: &str| -> Result<u64, LoadError> {
-        let value = meta.get(key)?.map(|value| value.value());
-        value.ok_or_else(|| LoadError::Damaged(format!("it does not say its {key}")))
-    };
-    let format = number(FORMAT)?;
-    if format != FORMAT_NOW {
-        return Err(LoadError::Future(format!("it is in format {format}")));
-    }
+    let number = |key: &str| number(&meta, key);
     let mut unknown = Unknown::default();
 
     let mut leases: Vec<(LeaseId, Duration)> = Vec::new();
@@ -167,11 +224,18 @@ fn read_instances(
 }
 
 /// Begins another life: serials of this one are beyond those of the last, and there is a journal of events.
-pub(super) fn begin(database: &Database, restored: &mut Restored) -> Result<(), redb::Error> {
+pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64) -> Result<(), redb::Error> {
     restored.serial_base = restored.serial_base.wrapping_add(1);
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    transaction.open_table(META)?.insert(SERIAL_BASE, u64::from(restored.serial_base))?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT, FORMAT_NOW)?;
+        meta.insert(SERIAL_BASE, u64::from(restored.serial_base))?;
+        meta.insert(APPLIED, applied)?;
+        // From now on the log may have more.
+        meta.insert(CLEAN, 0)?;
+    }
     events::begin(&transaction, Timestamp::now())?;
     Ok(transaction.commit()?)
 }

@@ -1,18 +1,31 @@
 //! The engine that keeps the registry in a file: what was acknowledged survives `kill -9` and a power cut.
 //!
 //! ```text
-//! DIR/rollcall.redb    instances, leases, names, settings and what has happened; a group of changes is one transaction
+//! DIR/rollcall.redb    instances, leases, names, settings and what has happened
+//! DIR/rollcall.wal     the latest groups of changes, each acknowledged once it is here
 //! ```
 //!
+//! ```text
+//! group ─▶ frame ─▶ wal (sync) ─▶ acknowledged
+//!                    └─▶ pending ─▶ pages: many frames, one transaction of the tables, when half of the log is full
+//! start: tables, and the frames that they do not have
+//! ```
+//!
+//! A lone change is one short write and one sync; a page of the tables that many changes share is written once for all.
 //! Renewals never touch the disk: a lease is kept with its length, not its deadline, and has a full term after a start.
 //! Health is kept when it turns. One process uses a directory. The file is never overwritten when it cannot be read.
 
 mod event_record;
 mod events;
+mod frame;
 mod journal;
 mod load;
+mod pages;
+mod pending;
 mod place;
 mod schema;
+mod slot;
+mod wal;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +42,9 @@ use tokio::time::Instant;
 use self::journal::Redb;
 use self::load::LoadError;
 use self::place::Place;
+use self::wal::{Wal, WalError};
 use super::Settings;
+use super::history::Keep;
 use super::journal::Restored;
 use super::local::Local;
 
@@ -61,6 +76,13 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong with it.
         detail: String,
+    },
+    /// The log that belongs to a file is not there.
+    Missing {
+        /// The log.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
     },
     /// A newer Rollcall has written the file.
     Future {
@@ -99,6 +121,13 @@ impl fmt::Display for OpenError {
                  an empty registry",
                 path.display()
             ),
+            Self::Missing { path, file } => write!(
+                f,
+                "{} is missing, which has the latest changes to {}: put it back, or move that file away too to begin \
+                 with an empty registry",
+                path.display(),
+                file.display()
+            ),
             Self::Future { path, detail } => write!(
                 f,
                 "{} was written by a newer rollcall: {detail}; use that version, or move the file away to begin with \
@@ -122,10 +151,10 @@ impl Embedded {
         let started = Instant::now();
         let place = Arc::new(Place::take(dir)?);
         place.make()?;
-        let (database, restored) = guarded(&place, || {
+        let (database, wal, restored) = guarded(&place, || {
             let database = place.open(true)?;
-            let restored = read(&place, &database)?;
-            Ok((database, restored))
+            let (wal, restored) = read(&place, &database, settings.history)?;
+            Ok((database, wal, restored))
         })?;
         tracing::info!(
             store.file = %place.file().display(),
@@ -135,20 +164,28 @@ impl Embedded {
             "the registry is loaded"
         );
         let reopen = Box::new(move || guarded(&place, || place.open(false)).map_err(|error| error.to_string()));
-        let journal = Redb::new(database, reopen, settings.history);
+        let journal = Redb::new(wal, database, reopen, settings.history)
+            .map_err(|error| OpenError::Directory { path: dir.to_owned(), error })?;
         Ok(Self::start(restored, settings, journal))
     }
 }
 
-fn read(place: &Place, database: &Database) -> Result<Restored, OpenError> {
+fn read(place: &Place, database: &Database, keep: Keep) -> Result<(Wal, Restored), OpenError> {
     let path = || place.file().to_owned();
-    let mut restored = load::load(database).map_err(|error| match error {
+    let failed = |error| match error {
         LoadError::Future(detail) => OpenError::Future { path: path(), detail },
         LoadError::Damaged(detail) => place.damaged(detail),
         LoadError::Database(error) => place.error(error),
-    })?;
-    load::begin(database, &mut restored).map_err(|error| place.error(error))?;
-    Ok(restored)
+        LoadError::Wal(WalError::Damaged(detail)) => OpenError::Damaged { path: place.wal(), detail },
+        LoadError::Wal(WalError::Io(error)) => OpenError::File { path: place.wal(), error },
+    };
+    let standing = load::standing(database).map_err(failed)?;
+    let log = Arc::new(place.open_wal(standing.is_clean)?);
+    let anchor = load::recover(database, &*log, standing.anchor, keep).map_err(failed)?;
+    let mut restored = load::load(database).map_err(failed)?;
+    load::begin(database, &mut restored, anchor.applied).map_err(|error| place.error(error))?;
+    let wal = Wal::after(log, anchor).map_err(|error| OpenError::File { path: place.wal(), error })?;
+    Ok((wal, restored))
 }
 
 /// Opens something of a file that anyone may have written to. The library checks all of it, and where it trusts its

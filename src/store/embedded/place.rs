@@ -1,16 +1,19 @@
 //! The directory and the file in it: made with care, locked, and never overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::Database;
 use redb::backends::FileBackend;
 
-use super::{OpenError, schema};
+use super::{OpenError, schema, wal};
 
 const FILE_NAME: &str = "rollcall.redb";
+const WAL_NAME: &str = "rollcall.wal";
+/// Octets that are written at once where there are many.
+const CHUNK: usize = 1 << 20;
 
 /// A directory that nobody else uses for as long as this lives.
 #[derive(Debug)]
@@ -68,6 +71,46 @@ impl Place {
         keep.sync_all().map_err(failed)?;
         fs::rename(&new, &self.file).map_err(failed)?;
         self.locked.sync_all().map_err(failed)
+    }
+
+    pub(super) fn wal(&self) -> PathBuf {
+        self.file.with_file_name(WAL_NAME)
+    }
+
+    /// Opens the log. Where there is none it is made, unless something is missing then.
+    pub(super) fn open_wal(&self, may_be_missing: bool) -> Result<FileBackend, OpenError> {
+        let path = self.wal();
+        let failed = |error| OpenError::File { path: path.clone(), error };
+        let open = || OpenOptions::new().read(true).write(true).open(&path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !may_be_missing {
+                    return Err(OpenError::Missing { path, file: self.file.clone() });
+                }
+                self.make_wal(&path).map_err(failed)?;
+                open().map_err(failed)?
+            }
+            opened => opened.map_err(failed)?,
+        };
+        FileBackend::new(file).map_err(|error| self.error(error))
+    }
+
+    /// Makes the log, all of it, so that to write it never changes what the directory says of the file: that would be
+    /// another write to be sure of.
+    fn make_wal(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension("wal.new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let zeros = vec![0; CHUNK];
+        for _ in 0..wal::FILE_OCTETS / CHUNK as u64 {
+            made.write_all(&zeros)?;
+        }
+        made.sync_all()?;
+        fs::rename(&new, path)?;
+        self.locked.sync_all()
     }
 
     /// Opens the file. Its mode stays as it is.

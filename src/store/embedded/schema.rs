@@ -8,8 +8,10 @@
 //! | `leases` | the id's number | its record |
 //! | `events` | a revision, and which of the changes of it | its record |
 //!
-//! `meta` holds `format` (the version of this table of tables: 1), `store` (the identity of the history), `revision`,
-//! `serial_base` and `events_since` (milliseconds since 1970 from which on no event is missing). A version that reads format 1 reads all of it; one that needs another format writes another number.
+//! `meta` holds `format` (the version of this table of tables: 2), `store` (the identity of the history), `revision`,
+//! `serial_base`, `events_since` (milliseconds since 1970 from which on no event is missing), `applied` (the number of the
+//! last frame of the log that is in the tables) and `clean` (1 when the log has no further ones, 0 when it may). A version
+//! that reads format 2 reads all of it; one that needs another format writes another number. Format 1 had no log.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -31,9 +33,13 @@ pub(super) const STORE: &str = "store";
 pub(super) const REVISION: &str = "revision";
 pub(super) const SERIAL_BASE: &str = "serial_base";
 pub(super) const EVENTS_SINCE: &str = "events_since";
+pub(super) const APPLIED: &str = "applied";
+pub(super) const CLEAN: &str = "clean";
 
-/// The version that this program reads and writes.
-pub(super) const FORMAT_NOW: u64 = 1;
+/// The version that this program writes.
+pub(super) const FORMAT_NOW: u64 = 2;
+/// The first version that it reads.
+pub(super) const FORMAT_FIRST: u64 = 1;
 
 /// Pages that are kept in memory. The registry is in memory anyway, so more would help nobody.
 const CACHE_OCTETS: usize = 64 << 20;
@@ -65,6 +71,8 @@ pub(super) fn found(database: &Database) -> Result<(), redb::Error> {
         meta.insert(STORE, rand::random::<u64>())?;
         meta.insert(REVISION, 0)?;
         meta.insert(SERIAL_BASE, u64::from(unix_seconds()))?;
+        meta.insert(APPLIED, 0)?;
+        meta.insert(CLEAN, 1)?;
         transaction.open_table(INSTANCES)?;
         transaction.open_table(SERVICES)?;
         transaction.open_table(LEASES)?;

@@ -94,11 +94,11 @@ async fn write_the_file_of_the_first_version() {
     transaction.commit().unwrap();
     drop(database);
     fs::create_dir_all(std::path::Path::new(FILE).parent().unwrap()).unwrap();
-    fs::write(FILE, disk.octets()).unwrap();
+    fs::write(FILE, &disk.images()[0]).unwrap();
 }
 
 pub(super) fn kept() -> Disk {
-    Disk::holding(fs::read(FILE).expect("the repository keeps it"))
+    Disk::holding([fs::read(FILE).expect("the repository keeps it"), Vec::new()])
 }
 
 fn instance(registry: &Registry, service: &str, id: &str) -> Instance {
@@ -328,7 +328,7 @@ async fn a_file_from_before_the_journal_begins_one() {
 async fn what_a_newer_version_writes_in_another_form_is_refused() {
     type Edit = fn(&redb::WriteTransaction);
     let edits: [(Edit, &str); 4] = [
-        (|t| drop(t.open_table(META).unwrap().insert("format", 2).unwrap()), "it is in format 2"),
+        (|t| drop(t.open_table(META).unwrap().insert("format", 3).unwrap()), "it is in format 3"),
         (
             |t| drop(t.open_table(INSTANCES).unwrap().insert("web/i1", &b"2{}"[..]).unwrap()),
             "instance web/i1 is in form 2",

@@ -5,6 +5,7 @@ mod format;
 mod full;
 mod power;
 mod snapshot;
+mod wal;
 
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
@@ -12,6 +13,7 @@ use std::time::Duration as StdDuration;
 use self::disk::Disk;
 use super::journal::Redb;
 use super::load::{self, LoadError};
+use super::wal::{Anchor, Wal};
 use super::{Embedded, events, schema};
 use crate::model::{
     Addresses, CheckKind, CheckSpec, Duration, Health, Label, LeaseId, Meta, Registration, Revision, ServiceSettings,
@@ -41,12 +43,24 @@ fn settings() -> Settings {
     Settings { limits, name_memory: StdDuration::from_secs(3600), history, guard: Default::default() }
 }
 
+/// Octets of the log in tests, each half of which holds a few groups.
+const LOG_OCTETS: usize = 8 << 10;
+/// Octets of a log that is not filled.
+const LONG_LOG_OCTETS: usize = 1 << 20;
+
 /// A disk with an empty registry on it.
 fn founded() -> Disk {
     let disk = Disk::default();
-    let database = schema::builder().create_with_backend(disk.clone()).unwrap();
+    let database = schema::builder().create_with_backend(disk.tables()).unwrap();
     schema::found(&database).unwrap();
     drop(database);
+    disk
+}
+
+/// An empty registry, and a log that a few groups fill.
+fn founded_briefly() -> Disk {
+    let disk = founded();
+    drop(disk.log(LOG_OCTETS));
     disk
 }
 
@@ -56,22 +70,35 @@ fn read(disk: &Disk) -> Result<Restored, LoadError> {
 }
 
 fn load(disk: &Disk) -> Result<(redb::Database, Restored, Unknown), LoadError> {
-    let mut builder = schema::builder();
-    builder.set_check_integrity_on_open(true);
-    let database = builder.create_with_backend(disk.clone())?;
-    let mut restored = load::load(&database)?;
+    let (database, _, mut restored) = load_all(disk)?;
     let unknown = std::mem::take(&mut restored.unknown);
     Ok((database, restored, unknown))
 }
 
+fn load_all(disk: &Disk) -> Result<(redb::Database, Anchor, Restored), LoadError> {
+    let mut builder = schema::builder();
+    builder.set_check_integrity_on_open(true);
+    let database = builder.create_with_backend(disk.tables())?;
+    let standing = load::standing(&database)?;
+    let anchor = load::recover(&database, &disk.log(LONG_LOG_OCTETS), standing.anchor, settings().history)?;
+    let restored = load::load(&database)?;
+    Ok((database, anchor, restored))
+}
+
+/// What writes to a disk, and what was on it.
+fn journal(disk: &Disk) -> (Redb, Restored) {
+    let (database, anchor, mut restored) = load_all(disk).unwrap();
+    load::begin(&database, &mut restored, anchor.applied).unwrap();
+    let wal = Wal::after(Arc::new(disk.log(LONG_LOG_OCTETS)), anchor).unwrap();
+    let disk = disk.clone();
+    let reopen = move || schema::builder().create_with_backend(disk.tables()).map_err(|error| error.to_string());
+    (Redb::new(wal, database, Box::new(reopen), settings().history).unwrap(), restored)
+}
+
 /// The engine on a disk.
 fn serve(disk: &Disk) -> Embedded {
-    let (database, mut restored, unknown) = load(disk).unwrap();
-    restored.unknown = unknown;
-    load::begin(&database, &mut restored).unwrap();
-    let disk = disk.clone();
-    let reopen = move || schema::builder().create_with_backend(disk.clone()).map_err(|error| error.to_string());
-    Local::start(restored, settings(), Redb::new(database, Box::new(reopen), settings().history))
+    let (journal, restored) = journal(disk);
+    Local::start(restored, settings(), journal)
 }
 
 /// The lines of all that a store keeps.

@@ -7,7 +7,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::disk::{Deed, Disk, apply};
+use super::disk::{Deed, Disk, Images, Name, apply};
 use super::*;
 use crate::registry::Event;
 use crate::store::EventQuery;
@@ -122,33 +122,50 @@ async fn play(script: &mut Script) {
 /// All events that a database holds.
 fn told(database: &redb::Database) -> Vec<Event> {
     // Nothing was ever told before the journal was begun, which is when the first life begins.
-    let page = events::read(database, &everything(), settings().history, Timestamp::now());
+    let pending = imbl::Vector::new();
+    let page = events::read(database, &pending, &everything(), settings().history, Timestamp::now());
     page.map(|page| page.events).unwrap_or_default()
 }
 
-/// What the disk may hold when the power goes after so many deeds: the image after the last sync, and what came since.
-fn unsynced<'a>(base: &[u8], deeds: &'a [Deed]) -> (Vec<u8>, &'a [Deed]) {
-    let synced = deeds.iter().rposition(|deed| matches!(deed, Deed::Sync)).map_or(0, |position| position + 1);
-    let mut image = base.to_vec();
-    deeds[..synced].iter().for_each(|deed| apply(&mut image, deed));
-    (image, &deeds[synced..])
+type Done = (Name, Deed);
+
+fn apply_to(images: &mut Images, (name, deed): &Done) {
+    apply(&mut images[*name as usize], deed);
+}
+
+/// What the disk may hold when the power goes after so many deeds: what was made sure of, file by file, and what came
+/// since.
+fn unsynced<'a>(base: &Images, deeds: &'a [Done]) -> (Images, Vec<&'a Done>) {
+    let synced = |name: Name| deeds.iter().rposition(|deed| matches!(deed, (of, Deed::Sync) if *of == name));
+    let synced = [Name::Tables, Name::Log].map(|name| synced(name).map_or(0, |position| position + 1));
+    let mut images = base.clone();
+    let mut since = Vec::new();
+    for (position, done) in deeds.iter().enumerate() {
+        if position < synced[done.0 as usize] {
+            apply_to(&mut images, done);
+        } else {
+            since.push(done);
+        }
+    }
+    (images, since)
 }
 
 /// Some of what was told since the last sync, with writes torn between sectors.
-fn some(image: &[u8], deeds: &[Deed], random: &mut StdRng) -> Vec<u8> {
-    let mut image = image.to_vec();
-    for deed in deeds {
+fn some(images: &Images, deeds: &[&Done], random: &mut StdRng) -> Images {
+    let mut images = images.clone();
+    for (name, deed) in deeds {
+        let image = &mut images[*name as usize];
         match (random.random_range(0..3), deed) {
             (0, _) => {}
             (1, Deed::Write(offset, octets)) if octets.len() > SECTOR => {
                 let sectors = random.random_range(0..octets.len() / SECTOR) * SECTOR;
                 let (from, until) = if random.random() { (0, sectors) } else { (sectors, octets.len()) };
-                apply(&mut image, &Deed::Write(offset + from as u64, octets[from..until].to_vec()));
+                apply(image, &Deed::Write(offset + from as u64, octets[from..until].to_vec()));
             }
-            _ => apply(&mut image, deed),
+            _ => apply(image, deed),
         }
     }
-    image
+    images
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,8 +183,8 @@ async fn a_power_cut_during_a_restore_leaves_the_old_or_the_new() {
 /// Plays a script, and opens what the disk may hold when the power goes at any of its deeds. How many groups and deeds
 /// there were.
 async fn cut_at_any_write(play: impl AsyncFnOnce(&mut Script)) -> (usize, usize) {
-    let disk = founded();
-    let base = disk.octets();
+    let disk = founded_briefly();
+    let base = disk.images();
     // A disk of its own, so that what it is told begins with the base.
     let disk = Disk::holding(base.clone());
     let mut script = Script { store: serve(&disk), disk: disk.clone(), granted: Vec::new(), known: Vec::new() };
@@ -180,11 +197,11 @@ async fn cut_at_any_write(play: impl AsyncFnOnce(&mut Script)) -> (usize, usize)
     for cut in 0..=deeds.len() {
         let (synced, since) = unsynced(&base, &deeds[..cut]);
         let mut all = synced.clone();
-        since.iter().for_each(|deed| apply(&mut all, deed));
+        since.iter().for_each(|done| apply_to(&mut all, done));
         let mut images = vec![all];
         if !since.is_empty() {
-            images.push(some(&synced, since, &mut random));
-            images.push(some(&synced, since, &mut random));
+            images.push(some(&synced, &since, &mut random));
+            images.push(some(&synced, &since, &mut random));
             images.push(synced);
         }
         let acknowledged = known.iter().rposition(|known| known.deeds <= cut).unwrap_or(0);
