@@ -327,3 +327,66 @@ async fn octets_that_turn_are_noticed_or_do_no_harm() {
     }
     assert!(refused > 50 && opened > 50, "{refused} refused, {opened} opened");
 }
+
+/// What a directory holds when the power goes now.
+fn cut_off(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["rollcall.redb", "rollcall.wal"] {
+        fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_the_log_has_is_there_after_a_power_cut_and_not_without_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..20 {
+        commit(&store, register("web", &format!("i{n}"), LeaseWish::None)).await;
+    }
+    let registry = described(&snapshot(&store).await);
+    let cut = cut_off(dir.path());
+    let again = open(cut.path());
+    assert_eq!(described(&snapshot(&again).await), registry);
+    again.close().await;
+
+    let cut = cut_off(dir.path());
+    let log = cut.path().join("rollcall.wal");
+    let octets = fs::read(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    let error = refusal(cut.path());
+    let sentence = error.to_string();
+    assert!(matches!(error, OpenError::Missing { .. }), "{sentence}");
+    assert!(sentence.starts_with(log.to_str().unwrap()) && sentence.contains("put it back"), "{sentence}");
+    for length in [0, 100, octets.len() / 2, octets.len() - 1] {
+        fs::write(&log, &octets[..length]).unwrap();
+        let error = refusal(cut.path());
+        assert!(matches!(error, OpenError::Damaged { .. }), "cut to {length}: {error}");
+    }
+    let mut damaged = octets.clone();
+    damaged[600] ^= 0xff;
+    fs::write(&log, &damaged).unwrap();
+    let error = refusal(cut.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(fs::read(&log).unwrap() == damaged, "it was changed");
+    fs::write(&log, &octets).unwrap();
+    assert_eq!(described(&snapshot(&open(cut.path())).await), registry, "put back");
+
+    // After an orderly end the tables have everything.
+    store.close().await;
+    fs::remove_file(dir.path().join("rollcall.wal")).unwrap();
+    assert_eq!(described(&snapshot(&open(dir.path())).await), registry);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_of_another_store_is_refused() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for dir in &dirs {
+        let store = open(dir.path());
+        commit(&store, register("web", "i1", LeaseWish::None)).await;
+        store.close().await;
+    }
+    fs::copy(dirs[0].path().join("rollcall.wal"), dirs[1].path().join("rollcall.wal")).unwrap();
+    let error = refusal(dirs[1].path());
+    assert!(error.to_string().contains("it belongs to another store"), "{error}");
+}

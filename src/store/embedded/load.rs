@@ -113,9 +113,12 @@ pub(super) fn standing(database: &Database) -> Result<Standing, LoadError> {
 pub(super) fn recover(
     database: &Database,
     log: &dyn StorageBackend,
-    anchor: Anchor,
+    Standing { anchor, is_clean }: Standing,
     keep: Keep,
 ) -> Result<Anchor, LoadError> {
+    if is_clean {
+        return wal::halves(log, anchor.store).map(|_| anchor).map_err(LoadError::Wal);
+    }
     let frames = wal::read(log, anchor).map_err(LoadError::Wal)?;
     if frames.is_empty() {
         return Ok(anchor);

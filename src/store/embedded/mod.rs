@@ -181,7 +181,7 @@ fn read(place: &Place, database: &Database, keep: Keep) -> Result<(Wal, Restored
     };
     let standing = load::standing(database).map_err(failed)?;
     let log = Arc::new(place.open_wal(standing.is_clean)?);
-    let anchor = load::recover(database, &*log, standing.anchor, keep).map_err(failed)?;
+    let anchor = load::recover(database, &*log, standing, keep).map_err(failed)?;
     let mut restored = load::load(database).map_err(failed)?;
     load::begin(database, &mut restored, anchor.applied).map_err(|error| place.error(error))?;
     let wal = Wal::after(log, anchor).map_err(|error| OpenError::File { path: place.wal(), error })?;

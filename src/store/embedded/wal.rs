@@ -65,10 +65,12 @@ fn damaged(what: impl fmt::Display) -> WalError {
 
 /// What stands at the beginning of a half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
+pub(super) struct Header {
     store: u64,
     /// The number of its first frame.
     first: u64,
+    /// Octets of the half, so that a file which was cut is no other file.
+    half_octets: u64,
     key: [u8; 16],
 }
 
@@ -78,22 +80,28 @@ impl Header {
         octets[..8].copy_from_slice(MAGIC);
         octets[8..16].copy_from_slice(&self.store.to_be_bytes());
         octets[16..24].copy_from_slice(&self.first.to_be_bytes());
-        octets[24..40].copy_from_slice(&self.key);
-        let sum = sum(&[0; 16], &octets[..40], &[]);
-        octets[40..48].copy_from_slice(&sum.to_be_bytes());
+        octets[24..32].copy_from_slice(&self.half_octets.to_be_bytes());
+        octets[32..48].copy_from_slice(&self.key);
+        let sum = sum(&[0; 16], &octets[..48], &[]);
+        octets[48..56].copy_from_slice(&sum.to_be_bytes());
         octets
     }
 
     /// The header of a half; none when it was never begun.
-    fn read(half: &[u8]) -> Result<Option<Self>, WalError> {
-        let octets = half.get(..HEADER as usize).ok_or_else(|| damaged("it is cut short"))?;
+    fn read(octets: &[u8], half_octets: u64) -> Result<Option<Self>, WalError> {
         if octets.iter().all(|octet| *octet == 0) {
             return Ok(None);
         }
         let number = |at: usize| octets[at..].first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets));
-        let key = octets[24..40].try_into().map_err(damaged)?;
-        let header = Self { store: number(8), first: number(16), key };
-        if header.write() == octets { Ok(Some(header)) } else { Err(damaged("the head of a half is not whole")) }
+        let key = octets[32..48].try_into().map_err(damaged)?;
+        let header = Self { store: number(8), first: number(16), half_octets: number(24), key };
+        if header.write() != octets {
+            return Err(damaged("the head of a half is not whole"));
+        }
+        if header.half_octets != half_octets {
+            return Err(damaged("its length is not what it was"));
+        }
+        Ok(Some(header))
     }
 }
 
@@ -118,19 +126,22 @@ fn frame<'a>(key: &[u8; 16], octets: &'a [u8], numbers: RangeInclusive<u64>) -> 
     (sum(key, &head[..12], content) == expected).then_some((number, content))
 }
 
-/// The frames of a half from its first on, up to one that is not whole.
-fn frames<'a>(header: &Header, half: &'a [u8], applied: u64) -> Result<Vec<(u64, &'a [u8])>, WalError> {
-    let mut frames: Vec<(u64, &[u8])> = Vec::new();
-    let mut rest = &half[HEADER as usize..];
+type Frames = Vec<(u64, Vec<u8>)>;
+
+/// The frames of a half, without its header, from its first on that is not in the tables, up to one that is not whole.
+fn frames(header: &Header, mut rest: &[u8], applied: u64) -> Result<Frames, WalError> {
+    let mut frames = Frames::new();
     let mut due = header.first;
     while let Some((number, content)) = frame(&header.key, rest, due..=due) {
-        frames.push((number, content));
+        if number > applied {
+            frames.push((number, content.to_vec()));
+        }
         rest = rest.get(taken_by(content.len())..).unwrap_or_default();
         due += 1;
     }
     // What is in the tables may be overwritten in part: the power went before the half had its new header.
     let later = due.max(applied) + 1;
-    let later = later..=later + half.len() as u64;
+    let later = later..=later + header.half_octets;
     match (ALIGNMENT..rest.len())
         .step_by(ALIGNMENT)
         .find(|at| frame(&header.key, &rest[*at..], later.clone()).is_some())
@@ -140,31 +151,45 @@ fn frames<'a>(header: &Header, half: &'a [u8], applied: u64) -> Result<Vec<(u64,
     }
 }
 
+/// The halves that were begun: where each is, and its header.
+pub(super) fn halves(file: &dyn StorageBackend, store: u64) -> Result<Vec<(u64, Header)>, WalError> {
+    let half_octets = file.len()? / 2;
+    if half_octets <= HEADER {
+        return Err(damaged("it is cut short"));
+    }
+    let mut halves = Vec::new();
+    for at in [0, half_octets] {
+        let mut octets = [0; HEADER as usize];
+        file.read(at, &mut octets)?;
+        let Some(header) = Header::read(&octets, half_octets)? else { continue };
+        if header.store != store {
+            return Err(damaged("it belongs to another store"));
+        }
+        halves.push((at, header));
+    }
+    Ok(halves)
+}
+
 /// The contents of the frames that are not in the tables yet, in order.
 pub(super) fn read(file: &dyn StorageBackend, anchor: Anchor) -> Result<Vec<Vec<u8>>, WalError> {
-    let length = file.len()?;
-    let mut octets = vec![0; usize::try_from(length).map_err(damaged)?];
-    file.read(0, &mut octets)?;
-    let mut halves = Vec::new();
-    for half in octets.chunks(octets.len().div_ceil(2).max(1)) {
-        if let Some(header) = Header::read(half)? {
-            if header.store != anchor.store {
-                return Err(damaged("it belongs to another store"));
-            }
-            halves.push((header.first, frames(&header, half, anchor.applied)?));
-        }
+    let Anchor { store, applied } = anchor;
+    let mut read = Vec::new();
+    for (at, header) in halves(file, store)? {
+        let mut octets = vec![0; usize::try_from(header.half_octets - HEADER).map_err(damaged)?];
+        file.read(at + HEADER, &mut octets)?;
+        read.push((header.first, frames(&header, &octets, applied)?));
     }
-    halves.sort_by_key(|(first, _)| *first);
+    read.sort_by_key(|(first, _)| *first);
     // A frame that could not be made sure of may stand at the end of the older half. It came again in the other.
-    if let [(_, older), (first, _)] = halves.as_mut_slice() {
+    if let [(_, older), (first, _)] = read.as_mut_slice() {
         older.retain(|(number, _)| number < first);
     }
-    let newest = halves.last().map_or(0, |(first, _)| *first);
-    let mut due = anchor.applied + 1;
+    let newest = read.last().map_or(0, |(first, _)| *first);
+    let mut due = applied + 1;
     let mut contents = Vec::new();
-    for (number, content) in halves.iter().flat_map(|(_, frames)| frames) {
-        if *number == due {
-            contents.push(content.to_vec());
+    for (number, content) in read.into_iter().flat_map(|(_, frames)| frames) {
+        if number == due {
+            contents.push(content);
             due += 1;
         }
     }
@@ -207,7 +232,7 @@ pub(super) enum Room {
 impl Wal {
     /// A log that goes on after a frame, all of which are in the tables.
     pub(super) fn after(file: Arc<dyn StorageBackend>, anchor: Anchor) -> io::Result<Self> {
-        let half_octets = file.len()?.div_ceil(2);
+        let half_octets = file.len()? / 2;
         let Anchor { store, applied } = anchor;
         Ok(Self { file, half_octets, store, last: applied, active: None, next: (0, applied) })
     }
@@ -241,7 +266,8 @@ impl Wal {
         };
         let mut octets = Vec::with_capacity(HEADER as usize + FRAME_HEAD + content.len());
         if !is_here {
-            octets.extend(Header { store: self.store, first: number, key }.write());
+            let header = Header { store: self.store, first: number, half_octets: self.half_octets, key };
+            octets.extend(header.write());
         }
         let head = octets.len();
         octets.extend((content.len() as u32).to_be_bytes());

@@ -80,7 +80,7 @@ fn load_all(disk: &Disk) -> Result<(redb::Database, Anchor, Restored), LoadError
     builder.set_check_integrity_on_open(true);
     let database = builder.create_with_backend(disk.tables())?;
     let standing = load::standing(&database)?;
-    let anchor = load::recover(&database, &disk.log(LONG_LOG_OCTETS), standing.anchor, settings().history)?;
+    let anchor = load::recover(&database, &disk.log(LONG_LOG_OCTETS), standing, settings().history)?;
     let restored = load::load(&database)?;
     Ok((database, anchor, restored))
 }

@@ -91,7 +91,7 @@ fn a_frame_that_is_not_whole_ends_the_log_where_it_is_the_last() {
         let refused = told(&turn(&disk, at), 0).unwrap_err();
         assert!(refused.contains("is not whole, and later ones are"), "octet {at}: {refused}");
     }
-    for at in 0..48 {
+    for at in 0..56 {
         assert_eq!(told(&turn(&disk, at), 0).unwrap_err(), "the head of a half is not whole", "octet {at}");
     }
     for at in frame(1).chain(frame(2)) {
@@ -113,6 +113,14 @@ fn a_half_that_is_missing_is_noticed() {
     let without = Disk::holding([tables, without]);
     assert_eq!(told(&without, 0).unwrap_err(), "frame 2 is missing");
     assert_eq!(told(&without, 2), Ok(vec![3, 4]));
+    let cut = |length: usize| {
+        let [tables, mut log] = disk.images();
+        log.truncate(length);
+        told(&Disk::holding([tables, log]), 0)
+    };
+    for length in [1, 600, 2048, 4000, FILE - 1] {
+        assert!(cut(length).is_err(), "cut to {length}");
+    }
     let other = wal::read(&disk.log(FILE), Anchor { store: STORE + 1, applied: 0 });
     assert!(matches!(other, Err(WalError::Damaged(detail)) if detail == "it belongs to another store"));
 }
