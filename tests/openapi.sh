@@ -67,6 +67,9 @@ mkdir -p "$work"
 make_venv
 "$venv/bin/openapi-spec-validator" "$here/document.json"
 start_server
+# Somebody to report on; hooks.py knows of it.
+ROLLCALL_HTTP_ADDR=$address "${CARGO_TARGET_DIR:-target}/debug/rollcall" register reported --id r1 --address 10.9.9.9 \
+    --port 80 --check ttl --output json >"$work/reported.json"
 cd "$work"
 SCHEMATHESIS_HOOKS="$here/hooks.py" PYTHONDONTWRITEBYTECODE=1 "$venv/bin/schemathesis" \
     --config-file "$here/schemathesis.toml" run "http://$address/openapi.json" "$@"

@@ -6,23 +6,21 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::cadence::CadenceBody;
 use super::extract::{UniqueMap, escape_key};
 use super::form;
 use super::problem::Problem;
-use super::values::{duration, port};
+use super::values::port;
 use crate::model::{
-    CheckKind, CheckSpec, Duration, HealthService, HttpCheck, HttpMethod, HttpsCheck, Label, RequestHeaders,
-    RequestPath, RequestPathError, ServerName, StatusRanges, probe_bounds,
+    Cadence, CheckKind, CheckSpec, HealthService, HttpCheck, HttpMethod, HttpsCheck, Label, RequestHeaders,
+    RequestPath, RequestPathError, ServerName, StatusRanges, Unsaid,
 };
 
-const INTERVAL: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(1);
-const RISE: i64 = 1;
-const FALL: i64 = 3;
 /// Octets of the text that a body must contain.
 const TEXT_OCTETS_MAX: usize = 1024;
 
-/// How an instance is tested. Which fields there may be depends on the type.
+/// How an instance is tested. Which fields there may be depends on the type. `interval`, `fast_interval`, `timeout`, `rise`
+/// and `fall` that are left out are as the settings of the service have them, else as the server does.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CheckSpec", transform = one_of_each_type)]
@@ -37,10 +35,10 @@ pub(super) struct CheckBody {
     fast_interval: Option<String>,
     #[schemars(with = "Option<form::Timeout>")]
     timeout: Option<String>,
-    /// How many successes in a row turn critical into passing; 1 when left out.
+    /// How many successes in a row turn critical into passing; else 1.
     #[schemars(with = "Option<form::Threshold>")]
     rise: Option<i64>,
-    /// How many failures in a row turn passing into critical; 3 when left out.
+    /// How many failures in a row turn passing into critical; else 3, and 1 for type `ttl`.
     #[schemars(with = "Option<form::Threshold>")]
     fall: Option<i64>,
     /// The port to probe; the instance's when left out.
@@ -76,6 +74,9 @@ const OF_TLS: [&str; 2] = ["tls_verify", "server_name"];
 /// Those that only checks by gRPC have.
 const OF_GRPC: [&str; 1] = ["service"];
 
+/// Fields that only checks have which are probed.
+const OF_PROBES: [&str; 3] = ["fast_interval", "timeout", "port"];
+
 /// Makes of all fields that a check may have a choice between its types.
 fn one_of_each_type(schema: &mut Schema) {
     let fields = schema.remove("properties").unwrap_or_default();
@@ -108,48 +109,45 @@ fn one_of_each_type(schema: &mut Schema) {
         https["properties"]["url"][word] = url[word].clone();
     }
     let grpc = of_type("grpc", "CheckByGrpc", &has(&[&OF_GRPC]), Value::Null);
+    let is_ttl = |field: &str| has(&[])(field) && !OF_PROBES.contains(&field);
+    let ttl = of_type("ttl", "CheckByTtl", &is_ttl, Value::Null);
     schema.remove("type");
     schema.remove("required");
     schema.remove("additionalProperties");
-    schema.insert("oneOf".into(), json!([tcp, http, https, grpc]));
+    schema.insert("oneOf".into(), json!([tcp, http, https, grpc, ttl]));
 }
 
 impl CheckBody {
     /// The check that stands at a position of the list.
     pub(super) fn into_spec(self, position: usize) -> Result<CheckSpec, Problem> {
         let at = |field: &str| format!("/checks/{position}/{field}");
-        let within = |text: Option<&str>, default: Duration, field: &str, (min, max): (Duration, Duration)| {
-            let value = text.map_or(Ok(default), |text| duration(text, &at(field)))?;
-            if (min..=max).contains(&value) {
-                Ok(value)
-            } else {
-                Err(Problem::invalid(at(field), format!("{field} is {min} to {max}")))
-            }
+        let usual = Cadence::usual(self.r#type != "ttl");
+        let own = CadenceBody {
+            interval: self.interval.as_deref(),
+            fast_interval: self.fast_interval.as_deref(),
+            timeout: self.timeout.as_deref(),
+            rise: self.rise,
+            fall: self.fall,
         };
-        let times = |number: Option<i64>, default: i64, field: &str| {
-            let number = u8::try_from(number.unwrap_or(default)).ok();
-            number
-                .filter(|number| (1..=probe_bounds::THRESHOLD_MAX).contains(number))
-                .ok_or_else(|| Problem::invalid(at(field), format!("{field} is 1 to {}", probe_bounds::THRESHOLD_MAX)))
-        };
-        let interval = within(self.interval.as_deref(), INTERVAL, "interval", probe_bounds::INTERVAL)?;
-        let timeout = within(self.timeout.as_deref(), TIMEOUT.min(interval), "timeout", probe_bounds::TIMEOUT)?;
-        if timeout > interval {
-            return Err(Problem::invalid(at("timeout"), "timeout is at most the interval"));
-        }
-        let usual = CheckSpec::usual_fast_interval(interval);
-        let bounds = (probe_bounds::FAST_INTERVAL_MIN, interval);
-        let fast_interval = within(self.fast_interval.as_deref(), usual, "fast_interval", bounds)?;
+        let own = own.understand(Some(usual.interval), &at)?;
+        let interval = own.interval.unwrap_or(usual.interval);
         let name = self.name.as_deref().unwrap_or(&self.r#type);
         Ok(CheckSpec {
             name: name
                 .parse::<Label>()
                 .map_err(|error| Problem::invalid_name("name of a check", &error).at(at("name")))?,
             interval,
-            fast_interval,
-            timeout,
-            rise: times(self.rise, RISE, "rise")?,
-            fall: times(self.fall, FALL, "fall")?,
+            fast_interval: own.fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval)),
+            timeout: own.timeout.unwrap_or(usual.timeout),
+            rise: own.rise.unwrap_or(usual.rise),
+            fall: own.fall.unwrap_or(usual.fall),
+            unsaid: Unsaid {
+                interval: own.interval.is_none(),
+                fast_interval: own.fast_interval.is_none(),
+                timeout: own.timeout.is_none(),
+                rise: own.rise.is_none(),
+                fall: own.fall.is_none(),
+            },
             port: self.port.map(|number| port(number, &at("port"))).transpose()?,
             kind: self.kind(&at)?,
         })
@@ -168,6 +166,12 @@ impl CheckBody {
         let [tls_verify, server_name] = OF_TLS;
         let of_tls = [(tls_verify, self.tls_verify.is_some()), (server_name, self.server_name.is_some())];
         let of_grpc = OF_GRPC.map(|service| (service, self.service.is_some()));
+        let [fast_interval, timeout, port] = OF_PROBES;
+        let of_probes = [
+            (fast_interval, self.fast_interval.is_some()),
+            (timeout, self.timeout.is_some()),
+            (port, self.port.is_some()),
+        ];
         let foreign = |of: &[&[(&str, bool)]]| match of.iter().copied().flatten().find(|(_, given)| *given) {
             Some((field, _)) => Err(Problem::invalid(at(field), format!("a check of this type has no {field}"))),
             None => Ok(()),
@@ -192,8 +196,8 @@ impl CheckBody {
                 let service = self.service.as_deref().unwrap_or_default().parse::<HealthService>();
                 service.map(CheckKind::Grpc).map_err(|error| Problem::invalid(at("service"), error.to_string()))
             }
-            "ttl" => Err(Problem::invalid(at("type"), "this type is not in this version: use another")),
-            _ => Err(Problem::invalid(at("type"), "a type is `tcp`, `http`, `https` or `grpc`")),
+            "ttl" => foreign(&[&of_http, &of_tls, &of_grpc, &of_probes]).map(|()| CheckKind::Ttl),
+            _ => Err(Problem::invalid(at("type"), "a type is `tcp`, `http`, `https`, `grpc` or `ttl`")),
         }
     }
 

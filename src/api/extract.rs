@@ -22,7 +22,7 @@ use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use super::form::forms;
 use super::problem::Problem;
 use super::{Peer, wording};
-use crate::model::{InstanceId, Revision, ServiceName, ZoneName};
+use crate::model::{InstanceId, Label, Revision, ServiceName, ZoneName};
 use crate::registry::{Actor, Precondition};
 
 /// How long a body may take to arrive.
@@ -322,6 +322,11 @@ pub(super) fn new_service_name(text: &str, zone: &ZoneName) -> Result<ServiceNam
 /// The id of an instance in a path.
 pub(super) fn instance_id(text: &str) -> Result<InstanceId, Problem> {
     text.parse().map_err(|error| Problem::invalid_name("id", &error))
+}
+
+/// The name of a check in a path.
+pub(super) fn check_name(text: &str) -> Result<Label, Problem> {
+    text.parse().map_err(|error| Problem::invalid_name("name of a check", &error))
 }
 
 /// What `If-Match` and `If-None-Match` ask for.

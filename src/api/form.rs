@@ -195,7 +195,7 @@ forms! {
         "lease-ttl", "15s", format_args!("whole seconds, {}", between(Lease::TTL_RANGE)),
     );
 
-    /// From one probe to the next.
+    /// From one probe to the next, or from one report to the next at most.
     Interval inline |_| duration("interval", "5s", between(probe_bounds::INTERVAL));
 
     /// From one probe to the next while results contradict the opinion; a tenth of the interval when left out.

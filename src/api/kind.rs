@@ -46,6 +46,8 @@ kinds! {
         "No route has this path.";
     NoInstance "no-instance", "There is no such instance",
         "Nobody is registered under this id. Whoever wanted to renew registers again.";
+    NoCheck "no-check", "The instance has no such check",
+        "The instance is registered without a check of this name.";
     NoLease "no-lease", "There is no such lease",
         "The lease is unknown, revoked or lapsed.";
     NoSettings "no-settings", "The service has no settings",
@@ -60,6 +62,8 @@ kinds! {
         "The lease was granted for another instance alone. Grant one with `POST /v1/leases` and register both on that.";
     NameTaken "name-taken", "The name is taken",
         "The service, id, tag or named port would capture a name that means something else already.";
+    ProbedCheck "probed-check", "The check is probed",
+        "Only a check of type `ttl` is reported on. The others find out for themselves.";
     NoOwnLease "no-own-lease", "The instance has no lease of its own",
         "The instance is on a lease that others may share, or on none.";
     StaleGeneration "stale-generation", "A newer generation is registered",

@@ -18,6 +18,7 @@ mod serve;
 mod form;
 mod kind;
 // What comes in.
+mod cadence;
 mod check;
 mod extract;
 mod guarding;
@@ -39,6 +40,7 @@ mod explain;
 mod history;
 mod instances;
 mod leases;
+mod reports;
 mod services;
 mod settings;
 mod snapshot;
@@ -63,7 +65,9 @@ pub use problem::Problem;
 pub use routes::router;
 pub use serve::{Listeners, Settings};
 
-use crate::model::{InstanceId, ProbeReport, Registration, Revision, ServiceName, ZoneName};
+use crate::model::{
+    Heard, Hint, InstanceId, ProbeReport, Registration, Revision, SelfReport, ServiceName, Unheard, ZoneName,
+};
 use crate::registry::{Actor, Command};
 use crate::store::{Committed, Store};
 use crate::view::ViewReader;
@@ -83,6 +87,12 @@ pub type PermitChecks = dyn Fn(&Registration) -> Result<(), CheckRefused> + Send
 /// Says what this node's probes know of the checks of instances, in their order.
 pub type ReportChecks =
     dyn Fn(Vec<(ServiceName, InstanceId)>) -> Pin<Box<dyn Future<Output = Vec<Vec<ProbeReport>>> + Send>> + Send + Sync;
+
+/// Tells whoever looks after a check what its service says of itself; answers when that is kept.
+pub type TakeReport = dyn Fn(SelfReport) -> Pin<Box<dyn Future<Output = Result<Heard, Unheard>> + Send>> + Send + Sync;
+
+/// Has an instance probed of which a client says that it fails; says whether it is.
+pub type TakeHint = dyn Fn(Hint) -> Pin<Box<dyn Future<Output = Result<bool, Unheard>> + Send>> + Send + Sync;
 
 /// Says what keeps this node from being ready; empty when it is.
 pub type NotReady = dyn Fn() -> Vec<String> + Send + Sync;
@@ -113,6 +123,10 @@ pub struct Context {
     pub doubts: Box<Doubts>,
     /// What probes have found out beyond opinions.
     pub report_checks: Box<ReportChecks>,
+    /// What services say of themselves.
+    pub take_report: Box<TakeReport>,
+    /// What clients say of instances.
+    pub take_hint: Box<TakeHint>,
     /// What keeps this node from being ready.
     pub not_ready: Box<NotReady>,
     /// Renders what `/metrics` shows.

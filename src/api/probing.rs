@@ -26,10 +26,16 @@ pub(super) struct ReportShape {
     rise_needed: u8,
     /// How often its opinion has turned.
     transitions: u32,
-    /// When its last probe ended.
+    /// How often clients have said that the instance fails.
+    hints: u32,
+    /// When its last probe ended, or its last report came.
     #[schemars(with = "Option<form::Time>")]
     last_probe_at: Option<Timestamp>,
     latency_us: Option<LatencyShape>,
+    /// When an interval without a report will have passed, of type `ttl`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "form::Time")]
+    report_by: Option<Timestamp>,
 }
 
 impl From<&ProbeReport> for ReportShape {
@@ -38,8 +44,10 @@ impl From<&ProbeReport> for ReportShape {
             flaps: report.flaps,
             rise_needed: report.rise_needed,
             transitions: report.transitions,
+            hints: report.hints,
             last_probe_at: report.last_probe_at,
             latency_us: report.latency_us.map(|(p50, p99)| LatencyShape { p50, p99 }),
+            report_by: report.report_by,
         }
     }
 }

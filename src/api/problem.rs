@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::form;
 use super::kind::Kind;
-use crate::model::{LeaseId, NameError, Timestamp, ZoneName};
+use crate::model::{Instance, Label, LeaseId, NameError, Timestamp, Unheard, ZoneName};
 use crate::registry::Refusal;
 use crate::store::snapshot::{Fault, SnapshotError};
 use crate::store::{CommitError, ReadError};
@@ -280,6 +280,36 @@ impl Problem {
             None => "the instance has no lease: it stays until it is deregistered".to_owned(),
         };
         Self::new(StatusCode::CONFLICT, Kind::NoOwnLease, detail)
+    }
+
+    /// The instance has no check of a name.
+    pub(super) fn no_check(instance: &Instance, name: &Label) -> Self {
+        let names: Vec<&str> = instance.registration.checks.iter().map(|check| check.name.as_str()).collect();
+        let detail = match &names[..] {
+            [] => format!("{} is registered without checks; register it with one of type `ttl`", instance.id),
+            names => format!("{name} is none of its checks, which are: {}", names.join(", ")),
+        };
+        Self::new(StatusCode::NOT_FOUND, Kind::NoCheck, detail)
+    }
+
+    /// A check of another type than `ttl` was reported on.
+    pub(super) fn probed_check(name: &Label, kind: &str) -> Self {
+        let detail = format!("{name} is of type `{kind}` and probed; only a check of type `ttl` is reported on");
+        Self::new(StatusCode::CONFLICT, Kind::ProbedCheck, detail)
+    }
+
+    /// What was said of an instance counts for nothing.
+    pub(super) fn unheard(why: Unheard) -> Self {
+        match why {
+            Unheard::Unknown => Self::left_meanwhile(),
+            Unheard::Busy => {
+                let detail = "more is being said of checks than this node can take; try again";
+                let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Busy, detail);
+                problem.0.headers.push((header::RETRY_AFTER, "1"));
+                problem
+            }
+            Unheard::NotKept(reason) => Self::unavailable(&reason),
+        }
     }
 
     /// A page's cursor stands for a state that is no longer kept.

@@ -12,8 +12,8 @@ use siphasher::sip::SipHasher;
 use super::openapi::{self, Routes};
 use super::problem::Problem;
 use super::{
-    Context, batch, events, explain, guard, history, instances, leases, services, settings, snapshot, status, wait,
-    watch,
+    Context, batch, events, explain, guard, history, instances, leases, reports, services, settings, snapshot, status,
+    wait, watch,
 };
 
 fn routes() -> Routes {
@@ -24,7 +24,10 @@ fn routes() -> Routes {
         .delete("/v1/services/{service}/instances/{id}", instances::deregister, openapi::deregister_instance())
         .post("/v1/services/{service}/instances", instances::register_chosen, openapi::register_instance_anew())
         .post("/v1/services/{service}/instances/{id}/renew", instances::renew, openapi::renew_instance())
-        .post("/v1/services/{service}/instances/{id}/drain", wait::drain, openapi::drain_instance());
+        .post("/v1/services/{service}/instances/{id}/drain", wait::drain, openapi::drain_instance())
+        .post("/v1/services/{service}/instances/{id}/report", reports::hint, openapi::report_instance())
+        .post("/v1/services/{service}/instances/{id}/checks/{check}/pass", reports::pass, openapi::pass_check())
+        .post("/v1/services/{service}/instances/{id}/checks/{check}/fail", reports::fail, openapi::fail_check());
     let of_services = of_instances
         .get("/v1/services", services::list, openapi::list_services())
         .delete("/v1/services", services::deregister_under, openapi::deregister_group())

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::extract::{json, new_service_name, no_body, service_name};
+use super::cadence::{DefaultsBody, DefaultsShape};
+use super::extract::{Object, json, new_service_name, no_body, service_name};
 use super::guarding::{GuardBody, GuardChoiceShape, WhenAll};
 use super::problem::Problem;
 use super::values::ttl;
@@ -25,6 +26,8 @@ use crate::registry::{Actor, Command, Outcome};
 pub(super) struct SettingsBody {
     #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<String>,
+    /// How checks of its instances are made that do not say so themselves.
+    check_defaults: Option<Object<DefaultsBody>>,
     /// When the last good set is kept against a failure that may be the server's own.
     guard: Option<GuardBody>,
     /// What is answered when none of its instances is well.
@@ -51,6 +54,7 @@ impl SettingsBody {
         };
         Ok(ServiceSettings {
             ttl: self.ttl.map(|text| ttl(&text, "/ttl")).transpose()?,
+            check_defaults: self.check_defaults.map(|Object(body)| body.understand()).transpose()?.unwrap_or_default(),
             guard: self.guard.map(GuardBody::understand).transpose()?,
             when_all_critical,
             fallback: self.fallback.map(fallback).transpose()?,
@@ -66,6 +70,7 @@ pub(super) struct SettingsShape<'a> {
     service: &'a ServiceName,
     #[schemars(with = "Option<form::Ttl>")]
     ttl: Option<Duration>,
+    check_defaults: Option<DefaultsShape>,
     guard: Option<GuardChoiceShape>,
     #[schemars(with = "WhenAll")]
     when_all_critical: &'static str,
@@ -77,6 +82,7 @@ fn respond(status: StatusCode, service: &ServiceName, settings: &ServiceSettings
     let shape = SettingsShape {
         service,
         ttl: settings.ttl.map(Ttl::duration),
+        check_defaults: DefaultsShape::new(&settings.check_defaults),
         guard: settings.guard.map(Into::into),
         when_all_critical: settings.when_all_critical.as_str(),
         fallback: settings.fallback.as_ref(),

@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 use super::probing::{ReportShape, held};
 use super::{Context, form};
 use crate::model::{
-    CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, LeaseId, Meta, ProbeReport,
-    RequestHeaders, State, Timestamp, Transport,
+    Cadence, CheckDefaults, CheckKind, CheckSpec, CheckState, Guarded, Health, Instance, Label, Lease, LeaseId, Meta,
+    ProbeReport, RequestHeaders, ServiceName, State, Timestamp, Transport,
 };
+use crate::registry::Registry;
 
 /// Any value as its text.
 fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -128,17 +129,19 @@ struct TlsShape<'a> {
 /// A check, and what it thinks of its instance. What its type does not have is not there.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Check")]
-struct CheckShape<'a> {
+pub(super) struct CheckShape<'a> {
     #[schemars(with = "form::DnsLabel")]
     name: &'a Label,
-    /// `tcp`, `http`, `https` or `grpc`; later versions may have others.
+    /// `tcp`, `http`, `https`, `grpc` or `ttl`; later versions may have others.
     r#type: &'a str,
     #[schemars(with = "form::Interval")]
     interval: crate::model::Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "form::FastInterval")]
-    fast_interval: crate::model::Duration,
+    fast_interval: Option<crate::model::Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "form::Timeout")]
-    timeout: crate::model::Duration,
+    timeout: Option<crate::model::Duration>,
     /// How many successes in a row turn critical into passing.
     #[schemars(with = "form::Threshold")]
     rise: u8,
@@ -162,16 +165,24 @@ struct CheckShape<'a> {
     /// Since when the opinion stands.
     #[schemars(with = "form::Time")]
     since: Timestamp,
-    /// Why the last probe failed, when the opinion is critical.
+    /// Why the last probe failed, or what was reported, when the opinion is critical.
     last_error: Option<&'a str>,
     #[serde(flatten)]
     report: Option<ReportShape>,
 }
 
+/// What holds for checks of a service that do not say so themselves.
+pub(super) fn check_defaults(view: &Registry, service: &ServiceName) -> CheckDefaults {
+    let settings = view.service(service).and_then(|service| service.settings());
+    settings.map(|settings| settings.check_defaults).unwrap_or_default()
+}
+
 impl<'a> CheckShape<'a> {
-    fn new(spec: &'a CheckSpec, state: &'a CheckState) -> Self {
+    /// A check of a service that has such defaults.
+    pub(super) fn new(spec: &'a CheckSpec, state: &'a CheckState, defaults: &CheckDefaults) -> Self {
+        let Cadence { interval, fast_interval, timeout, rise, fall } = spec.cadence(defaults);
         let (tls, service) = match &spec.kind {
-            CheckKind::Tcp | CheckKind::Http(_) => (None, None),
+            CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Ttl => (None, None),
             CheckKind::Https(https) => {
                 let server_name = https.server_name.as_ref().map(|name| name.as_str());
                 (Some(TlsShape { tls_verify: https.tls_verify, server_name }), None)
@@ -189,11 +200,11 @@ impl<'a> CheckShape<'a> {
         Self {
             name: &spec.name,
             r#type: spec.kind.as_str(),
-            interval: spec.interval,
-            fast_interval: spec.fast_interval,
-            timeout: spec.timeout,
-            rise: spec.rise,
-            fall: spec.fall,
+            interval,
+            fast_interval: spec.kind.is_probed().then_some(fast_interval),
+            timeout: spec.kind.is_probed().then_some(timeout),
+            rise,
+            fall,
             port: spec.port,
             http,
             tls,
@@ -279,7 +290,8 @@ pub(super) struct InstanceShape<'a> {
 impl<'a> InstanceShape<'a> {
     pub(super) fn new(instance: &'a Instance, context: &Context) -> Self {
         let alive = instance.lease.and_then(|lease| context.store.lease(lease.id));
-        Self::on(instance, alive, context)
+        let defaults = check_defaults(&context.view.load(), &instance.service);
+        Self::on(instance, alive, &defaults, context)
     }
 
     /// Many, whose leases are asked for together.
@@ -289,12 +301,20 @@ impl<'a> InstanceShape<'a> {
         let alive = |instance: &Instance, leases: &mut dyn Iterator<Item = Option<Lease>>| {
             instance.lease.and_then(|_| leases.next().flatten())
         };
-        instances.iter().map(|instance| Self::on(instance, alive(instance, &mut leases), context)).collect()
+        let view = context.view.load();
+        let of_service = instances.chunk_by(|a, b| a.service == b.service).flat_map(|of_service| {
+            let defaults = check_defaults(&view, &of_service[0].service);
+            of_service.iter().map(move |instance| (instance, defaults))
+        });
+        of_service
+            .map(|(instance, defaults)| Self::on(instance, alive(instance, &mut leases), &defaults, context))
+            .collect()
     }
 
     /// An instance on a lease that is alive, when it is on one.
-    fn on(instance: &'a Instance, alive: Option<Lease>, context: &Context) -> Self {
+    fn on(instance: &'a Instance, alive: Option<Lease>, defaults: &CheckDefaults, context: &Context) -> Self {
         let registration = &instance.registration;
+        let checks = registration.checks.iter().zip(&instance.checks);
         let expires_at = alive.map(|lease| lease.expires_at);
         let lease = instance.lease.map(|lease| LeaseShape { id: lease.id, ttl: lease.ttl, expires_at });
         Self {
@@ -324,8 +344,16 @@ impl<'a> InstanceShape<'a> {
             health_since: instance.health_since,
             revision: instance.revision,
             lease,
-            checks: registration.checks.iter().zip(&instance.checks).map(|(s, c)| CheckShape::new(s, c)).collect(),
+            checks: checks.map(|(spec, state)| CheckShape::new(spec, state, defaults)).collect(),
         }
+    }
+}
+
+impl CheckShape<'_> {
+    /// The same with what is known beyond its opinion.
+    pub(super) fn with_report(mut self, report: &ProbeReport) -> Self {
+        self.report = Some(report.into());
+        self
     }
 }
 

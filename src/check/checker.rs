@@ -12,16 +12,17 @@ use super::clock::{Clock, TICK, Tick, ticks};
 use super::guarding::Guarding;
 use super::metrics::{Metrics, Skip};
 use super::outcome::{Failure, Outcome};
-use super::post::{Ended, Key, Turn, Wish, Word};
+use super::post::{Ended, Key, Saying, Turn, Wish, Word};
 use super::prober::Prober;
 use super::rate::Rate;
 use super::rhythm::Pace;
 use super::slots::{Bounds, Full, Slots, Standing};
 use super::table::{Running, Stage, Table};
+use super::ttl::{LOOK, Stalls};
 use super::wheel::Wheel;
 use super::{Settings, TargetRefused, Targets};
 use crate::guard::Verdict;
-use crate::model::{Health, Instance, InstanceId, ServiceName, Timestamp};
+use crate::model::{CheckDefaults, Health, Instance, InstanceId, Revision, ServiceName, Timestamp, Unheard};
 use crate::registry::{Change, Observation, Registry};
 use crate::store::Followed;
 
@@ -51,20 +52,31 @@ enum First {
 /// Probes every instance that it hears of, and says whenever an opinion turns.
 #[derive(Debug)]
 pub(super) struct Checker {
-    clock: Clock,
+    pub(super) clock: Clock,
     targets: Arc<Targets>,
     guarding: Guarding,
-    metrics: Metrics,
-    table: Table,
-    /// By places of the table: when a check that is idle is probed, or a probe that runs is given up.
-    wheel: Wheel,
-    slots: Slots<Key>,
+    pub(super) metrics: Metrics,
+    pub(super) table: Table,
+    /// By places of the table: when a check that is idle is probed, a probe that runs is given up, or a report has to have
+    /// come.
+    pub(super) wheel: Wheel,
+    pub(super) slots: Slots<Key>,
     prober: Prober,
     lines: Lines,
     /// Wishes under way.
     wished: usize,
     /// Checks whose transition waits for room among the wishes; each at most once.
     turned: VecDeque<Key>,
+    /// The position of the history up to which the store has told.
+    pub(super) known: Revision,
+    /// What was said and waits, bounded.
+    pub(super) parked: VecDeque<Saying>,
+    /// Whether something of that may have to wait no longer.
+    unparked: bool,
+    /// Checks that wait for reports.
+    pub(super) awaiting: usize,
+    /// What was no silence of theirs.
+    pub(super) stalls: Stalls,
     /// Whether the last commit failed, so that an outage is logged once and not for each check.
     store_away: bool,
 }
@@ -80,6 +92,8 @@ impl Checker {
         let bounds = Bounds {
             room: (settings.concurrency_max, settings.concurrency_per_host_max),
             rate: (Rate::per_second(settings.rate_max), Rate::per_second(settings.rate_per_host_max)),
+            // Hearsay never takes the room of what is due.
+            extra: (Rate::per_second(settings.rate_max / 10), Rate::per_second(settings.rate_per_host_max / 10)),
         };
         Self {
             clock: Clock::new(Instant::now()),
@@ -93,6 +107,11 @@ impl Checker {
             lines,
             wished: 0,
             turned: VecDeque::new(),
+            known: Revision::default(),
+            parked: VecDeque::new(),
+            unparked: false,
+            awaiting: 0,
+            stalls: Stalls::starting_at(0),
             store_away: false,
         }
     }
@@ -107,10 +126,14 @@ impl Checker {
             let wait = if more { Some(Duration::ZERO) } else { self.idle_for(Instant::now()) };
             self.prober.wait(wait, &mut ended)?;
             let now = Instant::now();
+            self.stalls.look(self.clock.tick(now));
             for (place, outcome) in ended.drain(..) {
                 self.probe_ended(place, &outcome, now);
             }
             let Some(unheard) = self.hear(now) else { return Ok(()) };
+            if std::mem::take(&mut self.unparked) {
+                self.take_parked(now);
+            }
             let undone = [unheard, self.turn_wheel(now), self.start_waiting(now)];
             more = undone.contains(&true);
         }
@@ -121,7 +144,8 @@ impl Checker {
         // Those that wait for a rate wait for time alone.
         let rated = self.slots.waits_for_time().then(|| self.clock.tick(now) + 1);
         let next = [self.wheel.next(), rated].into_iter().flatten().min()?;
-        Some(self.clock.at(next).saturating_duration_since(now))
+        let idle = self.clock.at(next).saturating_duration_since(now);
+        Some(if self.awaiting > 0 { idle.min(LOOK) } else { idle })
     }
 
     /// Takes what is said; whether there may be more, and none when nobody is there any more.
@@ -130,8 +154,10 @@ impl Checker {
             match self.lines.words.try_recv() {
                 Ok(Word::Followed(followed)) => self.follow(followed, now),
                 Ok(Word::Ended(ended)) => self.commit_ended(ended, now),
+                Ok(Word::Said(saying)) => self.take_saying(saying, now),
                 Ok(Word::Asked(names, reply)) => {
-                    let reports = names.iter().map(|name| self.table.reports(name, self.clock, now)).collect();
+                    let stalled = self.stalls.total();
+                    let reports = names.iter().map(|name| self.table.reports(name, self.clock, stalled, now)).collect();
                     // Whoever asked may have left.
                     let _ = reply.send(reports);
                 }
@@ -145,19 +171,28 @@ impl Checker {
     fn follow(&mut self, followed: Followed, now: Instant) {
         let now = self.clock.tick(now);
         match followed {
-            Followed::Reset(registry) => self.start_over(&registry, now),
+            Followed::Reset(registry) => {
+                self.start_over(&registry, now);
+                self.known = registry.revision();
+            }
             // The batch that takes it away follows.
             Followed::Lapsed(_) => {}
-            Followed::Batches(batches, _) => {
+            Followed::Batches(batches, registry) => {
+                self.known = registry.revision();
                 for change in batches.iter().flat_map(|batch| &batch.changes) {
                     match change {
                         Change::Put { instance, .. } => self.put(instance, First::AtOnce, now),
                         Change::Gone { instance, .. } => self.remove(&instance.service, &instance.id),
-                        Change::Configured { .. } | Change::Guarded { .. } | Change::Forgotten { .. } => {}
+                        Change::Configured { service, settings } => {
+                            let defaults = settings.as_ref().map(|settings| settings.check_defaults);
+                            self.configure(service, defaults.unwrap_or_default(), now);
+                        }
+                        Change::Guarded { .. } | Change::Forgotten { .. } => {}
                     }
                 }
             }
         }
+        self.unparked = true;
         self.metrics.checks.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
     }
 
@@ -165,8 +200,16 @@ impl Checker {
         for (service, id) in self.table.without(|service, id| registry.instance(service, id.as_str()).is_some()) {
             self.remove(&service, &id);
         }
-        for instance in registry.services_after(None).flat_map(|service| service.instances()) {
-            self.put(instance, First::Spread, now);
+        let unknown = |name: &&ServiceName| registry.service(name).is_none();
+        for service in self.table.configured().filter(unknown).cloned().collect::<Vec<_>>() {
+            self.configure(&service, CheckDefaults::default(), now);
+        }
+        for service in registry.services_after(None) {
+            let defaults = service.settings().map(|settings| settings.check_defaults);
+            self.configure(service.name(), defaults.unwrap_or_default(), now);
+            for instance in service.instances() {
+                self.put(instance, First::Spread, now);
+            }
         }
     }
 
@@ -178,17 +221,41 @@ impl Checker {
         self.remove(&instance.service, &instance.id);
         for key in self.table.insert(instance, &self.targets, rand::random, now) {
             let Some(check) = self.table.get_mut(key) else { continue };
+            if !check.spec().kind.is_probed() {
+                self.await_reports(key, now);
+                continue;
+            }
             let at_once = first == First::AtOnce || check.threshold.standing() == Health::Unknown;
             self.wheel.insert(key.place, if at_once { now } else { check.rhythm.first() });
+        }
+    }
+
+    /// Takes what holds for checks of a service that do not say so themselves, from now on.
+    fn configure(&mut self, service: &ServiceName, defaults: CheckDefaults, now: Tick) {
+        for key in self.table.configure(service, defaults, rand::random, now) {
+            let Some(check) = self.table.get_mut(key) else { continue };
+            let is_awaited = check.probed_at.is_none() && check.threshold.standing() == Health::Unknown;
+            match check.stage {
+                Stage::Awaiting(_) => self.await_reports(key, now),
+                // A first probe or a confirmation is due in its own time, and the new rounds follow.
+                Stage::Idle if !is_awaited && check.pace == Pace::Ordinary => {
+                    self.wheel.insert(key.place, check.rhythm.first());
+                }
+                Stage::Idle | Stage::Waiting | Stage::Running(_) => {}
+            }
         }
     }
 
     fn remove(&mut self, service: &ServiceName, id: &InstanceId) {
         for (place, stage) in self.table.remove(service, id) {
             self.wheel.remove(place);
-            if let Stage::Running(Running { flight, address, standing, .. }) = stage {
-                self.prober.give_up(flight);
-                self.slots.give_back(address, standing);
+            match stage {
+                Stage::Running(Running { flight, address, standing, .. }) => {
+                    self.prober.give_up(flight);
+                    self.slots.give_back(address, standing);
+                }
+                Stage::Awaiting(_) => self.awaiting -= 1,
+                Stage::Idle | Stage::Waiting => {}
             }
         }
     }
@@ -213,6 +280,7 @@ impl Checker {
                     }
                     self.start(key, now);
                 }
+                Stage::Awaiting(_) => self.not_reported(key, tick),
                 Stage::Waiting => {}
             }
         }
@@ -261,10 +329,10 @@ impl Checker {
         let check = self.table.get_mut(key).expect("room is taken for checks that are there");
         let Ok(target) = check.target else { unreachable!("room is taken for a target") };
         let began = Instant::now();
-        match self.prober.begin(key.place, target, check.spec(), began) {
+        match self.prober.begin(key.place, target, check.spec(), check.cadence.timeout, began) {
             Ok(flight) => {
                 // After the tick that has begun already: nobody gets less time than was said.
-                let deadline = self.clock.tick(began) + 1 + ticks(check.spec().timeout.std());
+                let deadline = self.clock.tick(began) + 1 + ticks(check.cadence.timeout.std());
                 check.stage = Stage::Running(Running { flight, address: target.ip(), standing, began, at: tick });
                 self.wheel.insert(key.place, deadline);
             }
@@ -322,23 +390,26 @@ impl Checker {
         }
         // Who waits for a word of the guard asks again soon; those it holds are many, and it holds them for longer.
         check.pace = if check.verdict == Verdict::Wait { Pace::Fast } else { check.threshold.pace(now) };
-        self.wheel.insert(key.place, check.rhythm.next(check.pace, began, now));
+        let pace = if check.hinted.wants_another() && check.pace == Pace::Ordinary { Pace::Fast } else { check.pace };
+        self.wheel.insert(key.place, check.rhythm.next(pace, began, now));
     }
 
     /// Lets a result count towards the opinion of a check.
-    fn observe(&mut self, key: Key, outcome: &Outcome, now: Tick) {
+    pub(super) fn observe(&mut self, key: Key, outcome: &Outcome, now: Tick) {
         let Some(check) = self.table.get_mut(key) else { return };
         let (passed, error) = match outcome {
             Outcome::Passed => (true, None),
             Outcome::Failed(failure) => (false, Some(failure)),
             Outcome::Abandoned => return,
         };
-        check.probed_at = Some(now);
+        if !matches!(error, Some(Failure::Unreported(_))) {
+            check.probed_at = Some(now);
+        }
         let turned = check.threshold.observe(passed, now);
         // The next result asks again: what does not stand is proposed with each that agrees.
         let is_silent = turned.is_some() && error.is_some_and(Failure::is_silence);
         let verdict =
-            if is_silent { self.guarding.judge(&check.instance, check.spec().timeout) } else { Verdict::Leave };
+            if is_silent { self.guarding.judge(&check.instance, check.confirmed_after()) } else { Verdict::Leave };
         if std::mem::replace(&mut check.verdict, verdict).stays() && !verdict.stays() {
             self.guarding.settled(&check.instance);
         }
@@ -363,6 +434,7 @@ impl Checker {
             let Some(Turn { health, error, at }) = check.transition.clone() else {
                 // A result that came while it waited contradicts it.
                 check.committing = false;
+                self.unparked = true;
                 continue;
             };
             let observation = Observation {
@@ -390,11 +462,12 @@ impl Checker {
             tracing::warn!(%error, "no transition of health can be committed; each is tried again with its next probe");
         }
         self.store_away = result.is_err();
+        self.unparked = true;
         if let Some(check) = self.table.get_mut(key) {
             check.committing = false;
             // What a later result asked for, it asked of an opinion that stood no longer.
             check.transition = None;
-            if let Ok(committed) = result {
+            if let Ok(committed) = &result {
                 check.settle(health, committed.revision, self.clock.tick(now));
                 self.metrics.turned(health);
                 tracing::debug!(
@@ -405,6 +478,11 @@ impl Checker {
                     "check is {health}",
                 );
             }
+            let stalled = self.stalls.total();
+            check.answer(|check| match result {
+                Ok(_) => Ok(check.heard(self.clock, stalled, now)),
+                Err(error) => Err(Unheard::NotKept(error.to_string())),
+            });
         }
         self.commit_turned();
     }

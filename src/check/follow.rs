@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Waker;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::checker::{Checker, Lines};
 use super::kind::Kinds;
 use super::metrics::Metrics;
-use super::post::{Ended, Wish, Word};
+use super::post::{Ended, Saying, Wish, Word};
 use super::prober::Prober;
 use super::{Settings, Targets};
-use crate::model::{InstanceId, ProbeReport, ServiceName};
+use crate::model::{Heard, Hint, InstanceId, ProbeReport, SelfReport, ServiceName, Unheard};
 use crate::registry::{Actor, Command};
 use crate::store::Store;
 
@@ -26,11 +26,18 @@ const WORDS_MAX: usize = 1024;
 /// How long the thread may take to say what it knows.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 
-/// Asks the thread that probes what it knows.
+/// Hints that the thread has not heard yet; further ones are refused, so that they keep no report out.
+const HINTS_MAX: usize = 128;
+
+/// How long the thread may take to have what was said kept.
+const KEPT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks the thread that probes what it knows, and tells it what others say.
 #[derive(Clone)]
 pub struct Reports {
     words: mpsc::WeakSender<Word>,
     waker: Arc<Waker>,
+    hints: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Reports {
@@ -51,6 +58,35 @@ impl Reports {
             tokio::time::timeout(ANSWERED_WITHIN, replied).await.ok()?.ok()
         };
         asked.await.unwrap_or_else(|| vec![Vec::new(); count])
+    }
+
+    /// Tells what a service says of itself, and waits until what that led to is kept.
+    ///
+    /// # Errors
+    /// Why it counts for nothing.
+    pub async fn report(&self, report: SelfReport) -> Result<Heard, Unheard> {
+        self.say(|reply| Saying::Report(report, reply)).await
+    }
+
+    /// Has an instance probed of which a client says that it fails; whether it is, because of this.
+    ///
+    /// # Errors
+    /// Why it counts for nothing.
+    pub async fn hint(&self, hint: Hint) -> Result<bool, Unheard> {
+        let _place = self.hints.try_acquire().map_err(|_| Unheard::Busy)?;
+        self.say(|reply| Saying::Hint(hint, reply)).await
+    }
+
+    async fn say<T>(&self, saying: impl FnOnce(oneshot::Sender<Result<T, Unheard>>) -> Saying) -> Result<T, Unheard> {
+        let (reply, replied) = oneshot::channel();
+        let words = self.words.upgrade().ok_or(Unheard::Unknown)?;
+        words.try_send(Word::Said(saying(reply))).map_err(|_| Unheard::Busy)?;
+        self.waker.wake().map_err(|_| Unheard::Busy)?;
+        match tokio::time::timeout(KEPT_WITHIN, replied).await {
+            // Whoever was to answer went with the instance.
+            Ok(replied) => replied.unwrap_or(Err(Unheard::Unknown)),
+            Err(_) => Err(Unheard::Busy),
+        }
     }
 }
 
@@ -84,7 +120,8 @@ pub fn spawn(
         }
     };
     std::thread::Builder::new().name("checks".to_owned()).spawn(probe)?;
-    let reports = Reports { words: words.downgrade(), waker: waker.clone() };
+    let reports =
+        Reports { words: words.downgrade(), waker: waker.clone(), hints: Arc::new(Semaphore::new(HINTS_MAX)) };
     let follower = Follower { store, words, waker, wishes, over };
     Ok((tokio::spawn(follower.run(shutdown)), reports))
 }

@@ -22,7 +22,7 @@ impl Kinds {
         Self { sessions: Sessions::new(trust) }
     }
 
-    /// What a check of a kind does with a connection.
+    /// What a check of a kind that is probed does with a connection.
     ///
     /// # Errors
     /// What this machine lacks to do it.
@@ -47,6 +47,7 @@ impl Kinds {
                 Box::new(Sealed::new(session, check.server_name.as_ref(), target, exchange))
             }
             CheckKind::Grpc(service) => Box::new(grpc::Call::new(service, target)),
+            CheckKind::Ttl => unreachable!("a check that waits for reports is not probed"),
         })
     }
 }

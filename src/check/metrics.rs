@@ -62,6 +62,9 @@ pub(super) struct Metrics {
     probes: Family<Labels<2>, Counter>,
     durations: Family<Labels<1>, Histogram, fn() -> Histogram>,
     kinds: Vec<OfKind>,
+    reports: [Counter; 4],
+    hints: [Counter; 2],
+    hint_probes: Counter,
     transitions: Family<Labels<1>, Counter>,
     skipped: [Counter; Skip::ALL.len()],
     /// How much later than due the latest of those was that came up in a turn of the wheel, in seconds.
@@ -73,10 +76,15 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let skipped = Family::<Labels<1>, Counter>::default();
+        let reports = Family::<Labels<1>, Counter>::default();
+        let hints = Family::<Labels<1>, Counter>::default();
         let metrics = Self {
             probes: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             kinds: Vec::new(),
+            hints: ["counted", "probed"].map(|result| hints.get_or_create(&[("result", result)]).clone()),
+            hint_probes: Counter::default(),
+            reports: Outcome::RESULTS.map(|result| reports.get_or_create(&[("result", result)]).clone()),
             transitions: Family::default(),
             skipped: Skip::ALL.map(|(_, reason)| skipped.get_or_create(&[("reason", reason)]).clone()),
             lag: Histogram::new(LAG_BUCKETS),
@@ -92,6 +100,22 @@ impl Metrics {
             "check_probe_duration_seconds",
             "Time from the start of a probe to its end, by check type",
             metrics.durations.clone(),
+        );
+        registry.register(
+            "check_reports",
+            "Reports of services to their checks of type ttl, by result: passed, failed, or silent for an interval without one",
+            reports,
+        );
+        registry.register(
+            "check_hints",
+            "Reports of clients that an instance fails, by result: probed, or only counted because it is probed soon anyway, \
+             has no check that passes, or too many were made",
+            hints,
+        );
+        registry.register(
+            "check_hint_probes",
+            "Probes that were made because a client said that an instance fails",
+            metrics.hint_probes.clone(),
         );
         registry.register(
             "check_transitions",
@@ -126,6 +150,17 @@ impl Metrics {
         let OfKind { results, durations, .. } = &self.kinds[at];
         results[outcome.result()].inc();
         durations.observe(took.as_secs_f64());
+    }
+
+    /// A service has said something of itself, or nothing for an interval.
+    pub(super) fn reported(&self, outcome: &Outcome) {
+        self.reports[outcome.result()].inc();
+    }
+
+    /// A client has said that an instance fails, which led to so many probes.
+    pub(super) fn hinted(&self, probes: u64) {
+        self.hints[usize::from(probes > 0)].inc();
+        self.hint_probes.inc_by(probes);
     }
 
     pub(super) fn skipped(&self, reason: Skip, rounds: u64) {

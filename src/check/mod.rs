@@ -19,7 +19,10 @@
 //! one function, `Checker::commit_turned`.
 //!
 //! What a full queue means: a due probe that finds no room is skipped for this round and counted; a first probe waits
-//! instead, up to a bound; transitions wait for room among the commits, at most one for each check.
+//! instead, up to a bound; reports wait for what has to come before them, up to a bound, and are refused; transitions wait for room among the commits, at most one for each check.
+//!
+//! A check of type `ttl` is not probed but hears from its service; a report is a result like that of a probe, and so is an
+//! interval without one. A report that turns the opinion is answered once that is committed, others at once.
 //!
 //! Nobody turns critical by silence before the guard was asked ([`Guarding`]): while it holds, the standing opinion stays
 //! in the store, and every further result asks again.
@@ -29,12 +32,14 @@
 // Policy, pure.
 mod clock;
 mod flaps;
+mod hints;
 mod latency;
 mod rate;
 mod rhythm;
 mod slots;
 mod target;
 mod threshold;
+mod ttl;
 mod wheel;
 
 // Probes.
@@ -56,6 +61,7 @@ mod follow;
 mod guarding;
 mod metrics;
 mod post;
+mod saying;
 mod table;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::TargetRefused;
-use crate::model::{Duration, StatusRanges};
+use crate::model::{Duration, Remark, StatusRanges};
 
 /// What a probe found.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Outcome {
     }
 }
 
-/// Why a probe failed. Its text is one short sentence of our own: nothing that a peer sent is repeated in it.
+/// Why a probe failed. Its text is one short sentence of our own: nothing that a peer sent is repeated in it, but for what
+/// a service says of itself, which is a [`Remark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// Nothing listens there.
@@ -75,13 +76,24 @@ pub(super) enum Failure {
     Health(i32),
     /// The check may not aim where it does, so nothing was sent.
     TargetRefused(TargetRefused),
+    /// The service says so itself.
+    Reported(Option<Remark>),
+    /// The service has said nothing of itself for so long.
+    Unreported(Duration),
 }
 
 impl Failure {
     /// Whether nothing was heard, which a broken network here explains as well as a dead instance there. Everything
     /// else is proof: somebody answered, and not as they should.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Self::NoConnection(..) | Self::NoAnswer(..) | Self::NoHandshake(..) | Self::Unreachable(_))
+        matches!(
+            self,
+            Self::NoConnection(..)
+                | Self::NoAnswer(..)
+                | Self::NoHandshake(..)
+                | Self::Unreachable(_)
+                | Self::Unreported(_)
+        )
     }
 
     /// The text for the registry.
@@ -120,6 +132,9 @@ impl fmt::Display for Failure {
                 None => write!(f, "gRPC health is {told}, expected SERVING"),
             },
             Self::TargetRefused(refused) => refused.fmt(f),
+            Self::Reported(Some(remark)) => write!(f, "reported as failing: {remark}"),
+            Self::Reported(None) => f.write_str("reported as failing"),
+            Self::Unreported(span) => write!(f, "not reported for {span}"),
         }
     }
 }

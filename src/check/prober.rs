@@ -72,6 +72,7 @@ impl Prober {
         entry: u32,
         target: SocketAddr,
         check: &CheckSpec,
+        timeout: CheckDuration,
         now: Instant,
     ) -> Result<u32, Outcome> {
         let place = self.free.pop().unwrap_or_else(|| {
@@ -79,7 +80,7 @@ impl Prober {
             (self.flights.len() - 1) as u32
         });
         let begun = connect(target).and_then(|stream| {
-            let (timeout, dialogue) = (check.timeout, self.kinds.dialogue(&check.kind, target, now)?);
+            let dialogue = self.kinds.dialogue(&check.kind, target, now)?;
             Ok(Flight { entry, target, timeout, stream, connected: false, dialogue })
         });
         let outcome = begun.and_then(|mut flight| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock::{Tick, ticks};
-use crate::model::CheckSpec;
+use crate::model::Cadence;
 
 /// Between probes of a check that has flapped and passes again, unless it is probed as often anyway: slow enough to
 /// be a rest, and quick enough to end.
@@ -32,9 +32,9 @@ pub(super) struct Rhythm {
 impl Rhythm {
     /// The rounds of a check that begins now. `phase` is a random number from 0 to 1: checks that begin together are
     /// spread over their interval.
-    pub(super) fn new(spec: &CheckSpec, phase: f64, now: Tick) -> Self {
-        let interval = ticks(spec.interval.std()).max(1);
-        let fast = ticks(spec.fast_interval.std()).clamp(1, interval);
+    pub(super) fn new(cadence: &Cadence, phase: f64, now: Tick) -> Self {
+        let interval = ticks(cadence.interval.std()).max(1);
+        let fast = ticks(cadence.fast_interval.std()).clamp(1, interval);
         let offset = (interval as f64 * phase.clamp(0.0, 1.0)) as Tick;
         Self { interval, fast, held: ticks(HELD).min(interval).max(fast), phase: now + offset }
     }
@@ -65,17 +65,12 @@ impl Rhythm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::support::tcp_check;
     use crate::model;
 
     /// Interval 10 s, fast interval 1 s.
     fn rhythm(phase: f64, now: Tick) -> Rhythm {
-        let spec = CheckSpec {
-            interval: model::Duration::from_secs(10),
-            fast_interval: model::Duration::from_secs(1),
-            ..tcp_check()
-        };
-        Rhythm::new(&spec, phase, now)
+        let (interval, fast_interval) = (model::Duration::from_secs(10), model::Duration::from_secs(1));
+        Rhythm::new(&Cadence { interval, fast_interval, ..Cadence::usual(true) }, phase, now)
     }
 
     fn seconds(seconds: f64) -> Tick {
@@ -111,13 +106,13 @@ mod tests {
 
     #[test]
     fn nothing_is_probed_slower_than_its_interval_or_faster_than_its_fast_one() {
-        let often = CheckSpec { interval: model::Duration::from_secs(1), ..tcp_check() };
+        let often = Cadence { interval: model::Duration::from_secs(1), ..Cadence::usual(true) };
         let rhythm = Rhythm::new(&often, 0.0, 0);
         assert_eq!(rhythm.next(Pace::Held, 0, 1), seconds(1.0));
-        let rare = CheckSpec {
+        let rare = Cadence {
             interval: model::Duration::from_secs(3600),
             fast_interval: model::Duration::from_secs(360),
-            ..tcp_check()
+            ..Cadence::usual(true)
         };
         assert_eq!(Rhythm::new(&rare, 0.0, 0).next(Pace::Held, 0, 1), seconds(360.0));
     }

@@ -40,6 +40,8 @@ pub(super) struct Bounds {
     pub(super) room: (usize, usize),
     /// That begin, in all and against one address. Loopback is this machine, which only the first bounds.
     pub(super) rate: (Rate, Rate),
+    /// The same of those that are not due but made because somebody asks for them.
+    pub(super) extra: (Rate, Rate),
 }
 
 /// How many probes run in one place, of how many that may.
@@ -75,6 +77,7 @@ impl Room {
 struct Host<K> {
     room: Room,
     bucket: Bucket,
+    extra: Bucket,
     waiting: VecDeque<K>,
     /// Whether it stands in the list of hosts that have both a probe waiting and room for it.
     listed: bool,
@@ -91,6 +94,7 @@ pub(super) struct Slots<K> {
     bounds: Bounds,
     all: Room,
     bucket: Bucket,
+    extra: Bucket,
     waiting: usize,
     hosts: HashMap<IpAddr, Host<K>, foldhash::fast::RandomState>,
     hosts_max: usize,
@@ -104,6 +108,7 @@ impl<K> Slots<K> {
             bounds,
             all: Room::new(bounds.room.0),
             bucket: Bucket::default(),
+            extra: Bucket::default(),
             waiting: 0,
             hosts: HashMap::default(),
             hosts_max: HOSTS_MIN,
@@ -194,6 +199,23 @@ impl<K> Slots<K> {
         None
     }
 
+    /// Whether a probe of an address may be made that is not due; it takes its room like others when it begins.
+    pub(super) fn take_extra(&mut self, address: IpAddr, now: u64) -> bool {
+        let (of_all, of_host) = self.bounds.extra;
+        if !self.extra.has_one(of_all, now) {
+            return false;
+        }
+        if !address.is_loopback() {
+            let host = self.host(address, now);
+            if !host.extra.has_one(of_host, now) {
+                return false;
+            }
+            host.extra.take(of_host, now);
+        }
+        self.extra.take(of_all, now);
+        true
+    }
+
     fn rate_of(&self, address: IpAddr) -> Option<Rate> {
         (!address.is_loopback()).then_some(self.bounds.rate.1)
     }
@@ -207,6 +229,7 @@ impl<K> Slots<K> {
         self.hosts.entry(address).or_insert_with(|| Host {
             room: Room::new(max),
             bucket: Bucket::default(),
+            extra: Bucket::default(),
             waiting: VecDeque::new(),
             listed: false,
         })
@@ -216,7 +239,7 @@ impl<K> Slots<K> {
 impl<K> Host<K> {
     /// Whether it says no more than one that was never heard of.
     fn is_idle(&self, now: u64) -> bool {
-        self.room.running == 0 && self.waiting.is_empty() && self.bucket.is_full(now)
+        self.room.running == 0 && self.waiting.is_empty() && self.bucket.is_full(now) && self.extra.is_full(now)
     }
 }
 
@@ -239,12 +262,12 @@ mod tests {
 
     fn slots_of<K>(all: usize, per_host: usize) -> Slots<K> {
         let rate = Rate::per_second(1_000_000);
-        Slots::new(Bounds { room: (all, per_host), rate: (rate, rate) })
+        Slots::new(Bounds { room: (all, per_host), rate: (rate, rate), extra: (rate, rate) })
     }
 
     fn rated<K>(all: u32, per_host: u32) -> Slots<K> {
         let rate = (Rate::per_second(all), Rate::per_second(per_host));
-        Slots::new(Bounds { room: (10_000, 10_000), rate })
+        Slots::new(Bounds { room: (10_000, 10_000), rate, extra: rate })
     }
 
     /// How many of so many probes find room at once.
@@ -330,6 +353,16 @@ mod tests {
         assert_eq!(found(&mut slots, 1000, [127, 0, 0, 1].into(), 100_000), 240, "loopback has no bound of its own");
         assert_eq!(slots.take(host(2), Passing, 100_000), Err(Full::Rate));
         assert_eq!(found(&mut slots, 1000, host(2), 120_000), 20);
+    }
+
+    #[test]
+    fn what_is_asked_for_has_bounds_of_its_own() {
+        let mut slots = rated::<u32>(1000, 100);
+        let mut granted = |address, now| (0..1000).filter(|_| slots.take_extra(address, now)).count();
+        assert_eq!([granted(host(1), 0), granted(host(2), 0), granted(host(1), 100_000)], [25, 25, 10]);
+        assert_eq!(granted([127, 0, 0, 1].into(), 100_000), 240);
+        assert_eq!(granted(host(3), 100_000), 0);
+        assert_eq!(found(&mut slots, 1000, host(1), 100_000), 25, "which leaves what is due alone");
     }
 
     #[test]

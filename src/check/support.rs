@@ -15,7 +15,7 @@ use super::outcome::Outcome;
 use super::prober::Prober;
 use crate::model::{
     Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, HttpsCheck, Instance, Meta,
-    Registration, RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport,
+    Registration, RequestHeaders, Revision, State, StatusRanges, Timestamp, Transport, Unsaid,
 };
 
 /// A TCP check with the defaults of the API.
@@ -28,8 +28,14 @@ pub(super) fn tcp_check() -> CheckSpec {
         timeout: Duration::from_secs(5),
         rise: 1,
         fall: 3,
+        unsaid: Unsaid::default(),
         port: None,
     }
+}
+
+/// A check that waits for reports, with the defaults of the API.
+pub(super) fn ttl_check() -> CheckSpec {
+    CheckSpec { name: "ttl".parse().unwrap(), kind: CheckKind::Ttl, fall: 1, ..tcp_check() }
 }
 
 /// The HTTP exchange of a check with the defaults of the API, adjusted.
@@ -116,7 +122,7 @@ pub(super) async fn probe_trusting(trust: &Trust, target: SocketAddr, check: &Ch
     let (check, kinds) = (check.clone(), Kinds::new(trust));
     let probe = move || {
         let (mut prober, mut ended) = (Prober::new(kinds).unwrap(), Vec::new());
-        let flight = match prober.begin(7, target, &check, Instant::now()) {
+        let flight = match prober.begin(7, target, &check, check.timeout, Instant::now()) {
             Ok(flight) => flight,
             Err(outcome) => return outcome,
         };

@@ -4,16 +4,22 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clock::{Clock, Tick};
+use super::hints::Hinted;
 use super::latency::Latencies;
 use super::post::{Key, Turn};
 use super::rhythm::{Pace, Rhythm};
 use super::slots::Standing;
+use super::ttl::Awaited;
 use super::{TargetRefused, Targets, Threshold};
 use crate::guard::Verdict;
-use crate::model::{CheckSpec, Health, Instance, InstanceId, ProbeReport, Revision, ServiceName, Timestamp};
+use crate::model::{
+    Cadence, CheckDefaults, CheckSpec, Duration, Health, Heard, Instance, InstanceId, Label, ProbeReport, Revision,
+    ServiceName, Timestamp, Unheard,
+};
 
 /// What the check is doing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub(super) enum Stage {
     Waiting,
     /// A probe runs; the wheel knows when it has to end.
     Running(Running),
+    /// It is not probed but waits for a report; the wheel knows when that has to have come.
+    Awaiting(Awaited),
 }
 
 /// A probe that runs, and the room that it takes.
@@ -42,6 +50,8 @@ pub(super) struct Running {
 pub(super) struct Check {
     pub(super) instance: Arc<Instance>,
     position: usize,
+    /// How often it is made, under the settings of its service.
+    pub(super) cadence: Cadence,
     pub(super) target: Result<SocketAddr, TargetRefused>,
     pub(super) threshold: Threshold,
     pub(super) stage: Stage,
@@ -51,6 +61,7 @@ pub(super) struct Check {
     /// When the last probe ended, since the epoch began or this node started.
     pub(super) probed_at: Option<Tick>,
     pub(super) latencies: Latencies,
+    pub(super) hinted: Hinted,
     transitions: u32,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
     pub(super) transition: Option<Turn>,
@@ -58,6 +69,8 @@ pub(super) struct Check {
     pub(super) verdict: Verdict,
     /// Whether a commit of a transition is under way or waits for room.
     pub(super) committing: bool,
+    /// Who waits for that.
+    pub(super) waiter: Option<oneshot::Sender<Result<Heard, Unheard>>>,
     /// The revision up to which the standing opinion is known. The watch may still have older news to tell.
     settled_at: Revision,
 }
@@ -76,8 +89,18 @@ impl Check {
         }
     }
 
+    /// What was said of it has been heard, and what it led to stands.
+    pub(super) fn heard(&self, clock: Clock, stalled: Tick, now: Instant) -> Heard {
+        Heard { report: self.report(clock, stalled, now), revision: self.settled_at }
+    }
+
+    /// How long its silence has to go on, once this node is well again, to be believed: what began before has ended then.
+    pub(super) fn confirmed_after(&self) -> Duration {
+        if self.spec().kind.is_probed() { self.cadence.timeout } else { self.cadence.interval }
+    }
+
     /// What is known of it beyond its opinion, now.
-    fn report(&self, clock: Clock, now: Instant) -> ProbeReport {
+    pub(super) fn report(&self, clock: Clock, stalled: Tick, now: Instant) -> ProbeReport {
         let (flaps, rise_needed) = self.threshold.calm(clock.tick(now));
         let since = |tick: Tick| now.saturating_duration_since(clock.at(tick));
         ProbeReport {
@@ -85,8 +108,16 @@ impl Check {
             flaps: flaps.saturating_sub(1),
             rise_needed,
             transitions: self.transitions,
+            hints: self.hinted.count(),
             last_probe_at: self.probed_at.map(|tick| Timestamp::now().before(since(tick))),
             latency_us: self.latencies.p50_and_p99(),
+            report_by: match self.stage {
+                Stage::Awaiting(awaited) => {
+                    let left = clock.at(awaited.due_after(stalled)).saturating_duration_since(now);
+                    Some(Timestamp::now().after(left))
+                }
+                _ => None,
+            },
         }
     }
 }
@@ -103,12 +134,19 @@ struct Tested {
     keys: Box<[Key]>,
 }
 
-/// All checks. An instance without checks is not in it.
+/// What is tested of a service.
+#[derive(Debug, Default)]
+struct Served {
+    defaults: CheckDefaults,
+    instances: HashMap<InstanceId, Tested, foldhash::fast::RandomState>,
+}
+
+/// All checks. An instance without checks is not in it, and neither is a service without those and without defaults.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
-    instances: HashMap<(ServiceName, InstanceId), Tested, foldhash::fast::RandomState>,
+    services: HashMap<ServiceName, Served, foldhash::fast::RandomState>,
 }
 
 impl Table {
@@ -124,21 +162,45 @@ impl Table {
     }
 
     /// What is known of each check of an instance, in the order of the checks.
-    pub(super) fn reports(&self, name: &(ServiceName, InstanceId), clock: Clock, now: Instant) -> Vec<ProbeReport> {
-        let keys = self.instances.get(name).map_or(&[][..], |tested| &tested.keys);
-        keys.iter().filter_map(|key| Some(self.places[key.place as usize].check.as_ref()?.report(clock, now))).collect()
+    pub(super) fn reports(
+        &self,
+        name: &(ServiceName, InstanceId),
+        clock: Clock,
+        stalled: Tick,
+        now: Instant,
+    ) -> Vec<ProbeReport> {
+        let keys = self.tested(&name.0, &name.1).map_or(&[][..], |tested| &tested.keys);
+        let report = |key: &Key| Some(self.places[key.place as usize].check.as_ref()?.report(clock, stalled, now));
+        keys.iter().filter_map(report).collect()
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Check> {
         self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)?.check.as_mut()
     }
 
+    fn tested(&self, service: &ServiceName, id: &InstanceId) -> Option<&Tested> {
+        self.services.get(service)?.instances.get(id)
+    }
+
+    /// The checks of an instance.
+    pub(super) fn keys(&self, service: &ServiceName, id: &InstanceId) -> Box<[Key]> {
+        self.tested(service, id).map(|tested| tested.keys.clone()).unwrap_or_default()
+    }
+
+    /// A check of an instance under an epoch, by its name.
+    pub(super) fn key(&self, service: &ServiceName, id: &InstanceId, epoch: Revision, name: &Label) -> Option<Key> {
+        let tested = self.tested(service, id).filter(|tested| tested.epoch == epoch)?;
+        let is_it = |key: &&Key| {
+            let check = self.places[key.place as usize].check.as_ref();
+            check.is_some_and(|check| check.spec().name == *name)
+        };
+        tested.keys.iter().find(is_it).copied()
+    }
+
     /// Takes a newer state of an instance whose checks go on; false when it has none here under its epoch.
     pub(super) fn refresh(&mut self, instance: &Arc<Instance>, now: Tick) -> bool {
-        let name = (instance.service.clone(), instance.id.clone());
-        let Some(tested) = self.instances.get(&name).filter(|tested| tested.epoch == instance.epoch) else {
-            return false;
-        };
+        let tested = self.services.get(&instance.service).and_then(|served| served.instances.get(&instance.id));
+        let Some(tested) = tested.filter(|tested| tested.epoch == instance.epoch) else { return false };
         for (key, state) in tested.keys.iter().zip(&instance.checks) {
             let check = self.places[key.place as usize].check.as_mut().expect("an instance's keys have checks");
             check.instance = instance.clone();
@@ -156,30 +218,36 @@ impl Table {
         phase: impl Fn() -> f64,
         now: Tick,
     ) -> Box<[Key]> {
+        let defaults =
+            self.services.get(&instance.service).map_or_else(CheckDefaults::default, |served| served.defaults);
         let specs = instance.registration.checks.iter().zip(&instance.checks).enumerate();
         let keys: Box<[Key]> = specs
             .map(|(position, (spec, state))| {
+                let cadence = spec.cadence(&defaults);
                 self.place(Check {
                     instance: instance.clone(),
                     position,
+                    cadence,
                     target: targets.resolve(&instance.registration, spec),
-                    threshold: Threshold::new(spec.rise, spec.fall, state.health),
+                    threshold: Threshold::new(cadence.rise, cadence.fall, state.health),
                     stage: Stage::Idle,
-                    rhythm: Rhythm::new(spec, phase(), now),
+                    rhythm: Rhythm::new(&cadence, phase(), now),
                     pace: Pace::Ordinary,
                     probed_at: None,
                     latencies: Latencies::default(),
+                    hinted: Hinted::default(),
                     transitions: 0,
                     transition: None,
                     verdict: Verdict::Leave,
                     committing: false,
+                    waiter: None,
                     settled_at: instance.revision,
                 })
             })
             .collect();
         if !keys.is_empty() {
-            let name = (instance.service.clone(), instance.id.clone());
-            self.instances.insert(name, Tested { epoch: instance.epoch, keys: keys.clone() });
+            let served = self.services.entry(instance.service.clone()).or_default();
+            served.instances.insert(instance.id.clone(), Tested { epoch: instance.epoch, keys: keys.clone() });
         }
         keys
     }
@@ -197,7 +265,9 @@ impl Table {
 
     /// Ends all checks of an instance; the places they had, and what they were doing.
     pub(super) fn remove(&mut self, service: &ServiceName, id: &InstanceId) -> Vec<(u32, Stage)> {
-        let Some(tested) = self.instances.remove(&(service.clone(), id.clone())) else { return Vec::new() };
+        let Some(served) = self.services.get_mut(service) else { return Vec::new() };
+        let Some(tested) = served.instances.remove(id) else { return Vec::new() };
+        self.forget_idle(service);
         let mut ended = Vec::with_capacity(tested.keys.len());
         for key in &tested.keys {
             let place = &mut self.places[key.place as usize];
@@ -208,9 +278,51 @@ impl Table {
         ended
     }
 
+    /// Takes what holds for checks of a service that do not say so themselves; the keys of those that are made in another
+    /// way now. `phase` gives random numbers from 0 to 1.
+    pub(super) fn configure(
+        &mut self,
+        service: &ServiceName,
+        defaults: CheckDefaults,
+        phase: impl Fn() -> f64,
+        now: Tick,
+    ) -> Vec<Key> {
+        if self.services.get(service).map_or_else(CheckDefaults::default, |served| served.defaults) == defaults {
+            return Vec::new();
+        }
+        let served = self.services.entry(service.clone()).or_default();
+        served.defaults = defaults;
+        let mut changed = Vec::new();
+        for key in served.instances.values().flat_map(|tested| &tested.keys) {
+            let Some(check) = &mut self.places[key.place as usize].check else { continue };
+            let cadence = check.spec().cadence(&defaults);
+            if cadence != check.cadence {
+                check.cadence = cadence;
+                check.threshold.change(cadence.rise, cadence.fall);
+                check.rhythm = Rhythm::new(&cadence, phase(), now);
+                changed.push(*key);
+            }
+        }
+        self.forget_idle(service);
+        changed
+    }
+
+    /// The services that have defaults.
+    pub(super) fn configured(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.iter().filter(|(_, served)| !served.defaults.is_empty()).map(|(name, _)| name)
+    }
+
+    fn forget_idle(&mut self, service: &ServiceName) {
+        let is_idle = |served: &Served| served.instances.is_empty() && served.defaults.is_empty();
+        if self.services.get(service).is_some_and(is_idle) {
+            self.services.remove(service);
+        }
+    }
+
     /// The instances for which something does not hold.
     pub(super) fn without(&self, holds: impl Fn(&ServiceName, &InstanceId) -> bool) -> Vec<(ServiceName, InstanceId)> {
-        self.instances.keys().filter(|(service, id)| !holds(service, id)).cloned().collect()
+        let all = self.services.iter().flat_map(|(name, served)| served.instances.keys().map(move |id| (name, id)));
+        all.filter(|(service, id)| !holds(service, id)).map(|(service, id)| (service.clone(), id.clone())).collect()
     }
 }
 

@@ -134,7 +134,8 @@ impl Targets {
     /// # Errors
     /// The position of the first check that may not, and why.
     pub fn permit(&self, registration: &Registration) -> Result<(), (usize, TargetRefused)> {
-        registration.checks.iter().enumerate().try_for_each(|(position, check)| {
+        let probed = registration.checks.iter().enumerate().filter(|(_, check)| check.kind.is_probed());
+        probed.into_iter().try_for_each(|(position, check)| {
             self.resolve(registration, check).map(drop).map_err(|refused| (position, refused))
         })
     }

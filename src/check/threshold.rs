@@ -17,6 +17,8 @@ pub(super) struct Threshold {
     standing: Health,
     /// Results in a row that contradict the standing opinion.
     against: u8,
+    /// Whether the next fall is no flap.
+    admitted: bool,
     flaps: Flaps,
 }
 
@@ -24,7 +26,12 @@ impl Threshold {
     /// Begins with the opinion that stands in the store, so that it outlives a restart. `rise` and `fall` are 1 to
     /// 100.
     pub(super) fn new(rise: u8, fall: u8, standing: Health) -> Self {
-        Self { rise, fall, standing, against: 0, flaps: Flaps::default() }
+        Self { rise, fall, standing, against: 0, admitted: false, flaps: Flaps::default() }
+    }
+
+    /// Takes other numbers, and begins to count anew.
+    pub(super) fn change(&mut self, rise: u8, fall: u8) {
+        (self.rise, self.fall, self.against) = (rise, fall, 0);
     }
 
     /// The opinion that stands.
@@ -35,6 +42,12 @@ impl Threshold {
     /// The falls that count, and the successes in a row that turn critical into passing.
     pub(super) fn calm(&self, now: Tick) -> (u8, u8) {
         (self.flaps.falls(now), self.rise + self.flaps.owed(now))
+    }
+
+    /// Whether the instance itself has said that it fails. Who says so is believed when it says that it is well again, so
+    /// a fall of that kind is no flap.
+    pub(super) fn admit(&mut self, admitted: bool) {
+        self.admitted = admitted;
     }
 
     /// Takes the result of a probe; the opinion that should stand from now on, when that is another one.
@@ -66,7 +79,7 @@ impl Threshold {
         if self.standing == health {
             return false;
         }
-        if (self.standing, health) == (Health::Passing, Health::Critical) {
+        if (self.standing, health) == (Health::Passing, Health::Critical) && !self.admitted {
             self.flaps.fell(now);
         }
         self.standing = health;
@@ -178,6 +191,17 @@ mod tests {
         assert_eq!([(); 6].map(|()| successes()), [2, 3, 5, 9, 17, 17]);
         assert_eq!(threshold.calm(0), (5, 17));
         assert_eq!(threshold.calm(Tick::MAX), (0, 2), "all is forgotten");
+    }
+
+    #[test]
+    fn who_admits_a_fall_does_not_flap() {
+        let mut threshold = Threshold::new(1, 1, Passing);
+        for admitted in [true, true, true, false, true, false] {
+            threshold.admit(admitted);
+            threshold.settle(Critical, 0);
+            threshold.settle(Passing, 0);
+        }
+        assert_eq!(threshold.calm(0), (2, 2));
     }
 
     #[test]

@@ -23,11 +23,14 @@ pub(super) struct Rhythm<'a> {
 impl FromStr for CheckArg {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "a check is tcp, tcp::9000, http:/healthz, http:9000/healthz, http://10.0.0.7:9000/healthz, the same with https, \
-             grpc or grpc:9000/payments.v1.Api";
+        const FORM: &str = "a check is tcp, tcp::9000, http:/healthz, http:9000/healthz, http://10.0.0.7:9000/healthz, the \
+             same with https, grpc, grpc:9000/payments.v1.Api or ttl";
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut fields = Map::new();
         fields.insert("type".to_owned(), json!(kind));
+        if text == "ttl" {
+            return Ok(Self { fields });
+        }
         if matches!(kind, "http" | "https") && rest.starts_with("//") {
             fields.insert("url".to_owned(), json!(text));
             return Ok(Self { fields });
@@ -69,7 +72,11 @@ pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
             ("rise", rhythm.rise.map(Value::from)),
             ("fall", rhythm.fall.map(Value::from)),
         ];
-        fields.extend(rhythm.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        // What waits for reports has no more of these.
+        let is_ttl = fields["type"] == "ttl";
+        let has = |name: &str| !is_ttl || ["interval", "rise", "fall"].contains(&name);
+        let rhythm = rhythm.into_iter().filter(|(name, _)| has(name));
+        fields.extend(rhythm.filter_map(|(name, value)| Some((name.to_owned(), value?))));
         Value::Object(fields)
     };
     args.iter().enumerate().map(body).collect()
@@ -83,6 +90,7 @@ mod tests {
     fn checks_are_written_in_one_word() {
         for (text, fields) in [
             ("tcp", json!({"type": "tcp"})),
+            ("ttl", json!({"type": "ttl"})),
             ("tcp::9000", json!({"type": "tcp", "port": 9000})),
             ("tcp:9000", json!({"type": "tcp", "port": 9000})),
             ("http", json!({"type": "http", "path": "/"})),
@@ -100,22 +108,25 @@ mod tests {
         ] {
             assert_eq!(text.parse::<CheckArg>().map(|check| Value::Object(check.fields)), Ok(fields), "{text}");
         }
-        for bad in ["", "ftp", "tcp:/path", "tcp::0", "tcp::65536", "grpc:x", "http:x/healthz", "HTTP:/"] {
+        for bad in
+            ["", "ftp", "tcp:/path", "tcp::0", "tcp::65536", "grpc:x", "http:x/healthz", "HTTP:/", "ttl:15s", "ttl:"]
+        {
             assert!(bad.parse::<CheckArg>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn names_are_unique_and_the_rhythm_is_everyones() {
-        let args = ["tcp", "http:/a", "tcp::9000", "tcp::9001"].map(|text| text.parse().unwrap());
-        let rhythm = Rhythm { interval: Some("2s"), fall: Some(1), ..Rhythm::default() };
+        let args = ["tcp", "http:/a", "tcp::9000", "tcp::9001", "ttl"].map(|text| text.parse().unwrap());
+        let rhythm = Rhythm { interval: Some("2s"), timeout: Some("1s"), fall: Some(1), ..Rhythm::default() };
         assert_eq!(
             checks(&args, &rhythm),
             json!([
-                {"type": "tcp", "interval": "2s", "fall": 1},
-                {"type": "http", "path": "/a", "interval": "2s", "fall": 1},
-                {"type": "tcp", "port": 9000, "name": "tcp-2", "interval": "2s", "fall": 1},
-                {"type": "tcp", "port": 9001, "name": "tcp-3", "interval": "2s", "fall": 1},
+                {"type": "tcp", "interval": "2s", "timeout": "1s", "fall": 1},
+                {"type": "http", "path": "/a", "interval": "2s", "timeout": "1s", "fall": 1},
+                {"type": "tcp", "port": 9000, "name": "tcp-2", "interval": "2s", "timeout": "1s", "fall": 1},
+                {"type": "tcp", "port": 9001, "name": "tcp-3", "interval": "2s", "timeout": "1s", "fall": 1},
+                {"type": "ttl", "interval": "2s", "fall": 1},
             ])
         );
     }

@@ -162,8 +162,13 @@ fn probing(check: &Value) -> String {
     if let (Some(p50), Some(p99)) = (latency["p50"].as_u64(), latency["p99"].as_u64()) {
         said += &format!(", probes took {p50} µs, p99 {p99} µs");
     }
-    if let Some(at) = check["last_probe_at"].as_str() {
-        said += &format!(", the last ended {at}");
+    match (check["last_probe_at"].as_str(), check["report_by"].as_str()) {
+        (Some(at), None) => said += &format!(", the last ended {at}"),
+        (at, Some(by)) => {
+            let before = at.map(|at| format!(", reported {at}")).unwrap_or_default();
+            said += &format!("{before}, to be reported by {by}");
+        }
+        (None, None) => {}
     }
     visible(&said).into_owned()
 }

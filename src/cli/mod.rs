@@ -18,6 +18,7 @@ mod list;
 mod moment;
 mod register;
 mod renew;
+mod report;
 mod run;
 mod screen;
 mod set;
@@ -61,6 +62,8 @@ enum Command {
     Drain(drain::DrainArgs),
     /// Renew the lease of an instance; when that is refused as no-instance or lease-gone, register again
     Renew(renew::RenewArgs),
+    /// Report that a check of type ttl passes or fails, or that an instance could not be used
+    Report(report::ReportArgs),
     /// List services
     #[command(alias = "list")]
     Services(list::ServicesArgs),
@@ -103,6 +106,7 @@ impl Command {
             Self::Deregister(args) => args.connection.output,
             Self::Drain(args) => args.connection.output,
             Self::Renew(args) => args.connection.output,
+            Self::Report(args) => args.connection.output,
             Self::Services(args) => args.connection.output,
             Self::Get(args) => args.connection.output,
             Self::Watch(args) => args.connection.output,
@@ -176,6 +180,7 @@ fn perform(
             Command::Deregister(args) => args.run(environment, out).await,
             Command::Drain(args) => args.run(environment, out).await,
             Command::Renew(args) => args.run(environment, out).await,
+            Command::Report(args) => args.run(environment, out).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out, err).await,
             Command::Watch(args) => args.run(environment, out).await,

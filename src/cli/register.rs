@@ -86,7 +86,14 @@ impl RegisterArgs {
         }
         if self.connection.output == Output::Table && instance["health"] == "unknown" {
             let (service, id) = (cell(&instance["service"]), cell(&instance["id"]));
-            let hint = format!("its first probe is still running: `rollcall get {service} {id}` shows how it went");
+            let mut checks = instance["checks"].as_array().into_iter().flatten();
+            let hint = match checks.find(|check| check["health"] == "unknown" && check["type"] == "ttl") {
+                Some(check) => {
+                    let name = cell(&check["name"]);
+                    format!("nobody has reported on it yet: `rollcall report {service} {id} {name} --pass`")
+                }
+                None => format!("its first probe is still running: `rollcall get {service} {id}` shows how it went"),
+            };
             let _ = writeln!(err, "{}", visible(&hint));
         }
         Ok(())

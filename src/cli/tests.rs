@@ -243,6 +243,22 @@ async fn drain_shows_when_it_is_safe_to_stop() {
 }
 
 #[tokio::test]
+async fn reports_say_what_follows() {
+    let check = json!({"check": {"name": "self", "health": "critical", "report_by": "2026-01-01T00:00:15Z"}});
+    let (ended, requests) =
+        against(vec![fake::json("200 OK", &check)], "report web i1 self --fail --reason full").await;
+    assert!(requests[0].starts_with("POST /v1/services/web/instances/i1/checks/self/fail "), "{requests:?}");
+    assert_eq!(body(&requests[0]), json!({"reason": "full"}));
+    assert!(ended.out.contains("self   critical  2026-01-01T00:00:15Z"), "{ended:?}");
+    let answer = fake::json("202 Accepted", &json!({"probed": true}));
+    let (ended, requests) = against(vec![answer], "report web i1 --failed refused").await;
+    assert_eq!((body(&requests[0]), &*ended.out), (json!({"failed": "refused"}), "PROBED\nyes\n"));
+    for bad in ["report web i1", "report web i1 self", "report web i1 --pass", "report web i1 self --failed x"] {
+        assert_eq!(against(Vec::new(), bad).await.0.code, ExitCode::from(2), "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn renew_shows_the_lease() {
     let answer = fake::json("200 OK", &json!({"lease": instance()["lease"]}));
     let (ended, requests) = against(vec![answer], "renew web i1").await;

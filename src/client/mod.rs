@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`Client::register_with_lease`] | registers, and stays registered: renews, and registers again when that is needed |
 //! | [`KeepAlive`] | says when that goes wrong and when it is well again; drains; leaves |
+//! | [`Client::pass`], [`Client::fail`] | what a service says of itself, for checks of type `ttl` |
 //! | [`Client::grant`], [`Client::register_on_shared_lease`], [`Client::revoke`] | many instances on one lease |
 //! | **for who looks for services** | |
 //! | [`Client::services_under`], [`Client::instances_of`] | what there is |
+//! | [`Client::report_failed`] | has one probed that could not be used |
 //! | [`Client::watch_under`], [`Client::watch_service`] | what there is, and then each change, over lost connections |
 //! | **for operators** | |
 //! | [`Client::deregister_under`], [`Client::amend`], … | everything else; [`Client::request`] for what has no method here |
@@ -32,6 +34,7 @@ mod pool;
 mod problem;
 mod registration;
 mod rehearse;
+mod report;
 mod shape;
 #[cfg(feature = "server")]
 mod snapshot;

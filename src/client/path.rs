@@ -29,6 +29,10 @@ pub(super) fn instance_path(service: &str, id: &str) -> String {
     format!("{}/instances/{}", service_path(service), encode(id))
 }
 
+pub(super) fn check_path(service: &str, id: &str, check: &str) -> String {
+    format!("{}/checks/{}", instance_path(service, id), encode(check))
+}
+
 pub(super) fn lease_path(id: &str) -> String {
     format!("/v1/leases/{}", encode(id))
 }

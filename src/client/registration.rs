@@ -223,6 +223,12 @@ impl Check {
         Self::of("grpc").field("service", service.into())
     }
 
+    /// What the service itself says at least once an `interval`, with [`Client::pass`](super::Client::pass) and
+    /// [`Client::fail`](super::Client::fail).
+    pub fn ttl(interval: Duration) -> Self {
+        Self::of("ttl").interval(interval)
+    }
+
     /// Any field of a check.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {

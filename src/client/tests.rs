@@ -44,6 +44,23 @@ async fn an_empty_answer_is_null_and_a_bodyless_request_has_no_media_type() {
 }
 
 #[tokio::test]
+async fn what_a_service_says_of_itself_is_a_post_with_or_without_a_reason() {
+    let ok = || fake::json("200 OK", &json!({"check": {"health": "passing"}}));
+    let hinted = fake::json("202 Accepted", &json!({"probed": false}));
+    let server = FakeServer::start([ok(), ok(), hinted]).await;
+    let client = client(&[&server.address]);
+    assert_eq!(client.pass("web", "i1", "self", None).await.unwrap()["check"]["health"], "passing");
+    client.fail("web", "i1", "a/b", Some("disk full")).await.unwrap();
+    assert_eq!(client.report_failed("web", "i1", "refused").await.unwrap()["probed"], false);
+    let requests = server.requests();
+    assert!(requests[2].starts_with("POST /v1/services/web/instances/i1/report HTTP/1.1\r\n"), "{}", requests[2]);
+    let path = "/v1/services/web/instances/i1/checks";
+    assert!(requests[0].starts_with(&format!("POST {path}/self/pass HTTP/1.1\r\n")), "{}", requests[0]);
+    assert!(requests[1].starts_with(&format!("POST {path}/a%2Fb/fail HTTP/1.1\r\n")), "{}", requests[1]);
+    assert!(requests[1].ends_with("\r\n\r\n{\"reason\":\"disk full\"}"), "{}", requests[1]);
+}
+
+#[tokio::test]
 async fn problem_documents_are_refusals() {
     let problem = json!({
         "type": "urn:rollcall:name-taken", "title": "Name taken", "status": 409,

@@ -163,9 +163,23 @@ impl Daemon {
                 targets.permit(registration).map_err(|(position, refused)| (position, refused.to_string()))
             }),
             doubts: Box::new(move || guard.evidence(Instant::now()).into_iter().map(|said| said.text).collect()),
-            report_checks: Box::new(move |names| {
+            report_checks: Box::new({
                 let reports = reports.clone();
-                Box::pin(async move { reports.of(names).await })
+                move |names| {
+                    let reports = reports.clone();
+                    Box::pin(async move { reports.of(names).await })
+                }
+            }),
+            take_report: Box::new({
+                let reports = reports.clone();
+                move |report| {
+                    let reports = reports.clone();
+                    Box::pin(async move { reports.report(report).await })
+                }
+            }),
+            take_hint: Box::new(move |hint| {
+                let reports = reports.clone();
+                Box::pin(async move { reports.hint(hint).await })
             }),
             not_ready: Box::new(readiness(reader.clone(), stopping.clone())),
             render_metrics: Box::new({

@@ -13,7 +13,7 @@ pub struct CheckSpec {
     pub name: Label,
     /// What a probe does.
     pub kind: CheckKind,
-    /// From the start of one probe to the start of the next: 1 s to 1 h.
+    /// From the start of one probe to the start of the next, or from one report to the next at most: 1 s to 1 h.
     pub interval: Duration,
     /// The same after a result that contradicts the standing opinion, until `rise` or `fall` decides: 50 ms to the
     /// interval.
@@ -24,8 +24,26 @@ pub struct CheckSpec {
     pub rise: u8,
     /// How many failures in a row turn passing into critical: 1 to 100.
     pub fall: u8,
+    /// Which of these numbers its registration does not say; they are what the server has.
+    pub unsaid: Unsaid,
     /// The port to probe; the instance's when there is none.
     pub port: Option<u16>,
+}
+
+/// Which of a check's numbers its registration leaves to others: the check has what the server has, unless its service's
+/// settings say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unsaid {
+    /// [`CheckSpec::interval`].
+    pub interval: bool,
+    /// [`CheckSpec::fast_interval`].
+    pub fast_interval: bool,
+    /// [`CheckSpec::timeout`].
+    pub timeout: bool,
+    /// [`CheckSpec::rise`].
+    pub rise: bool,
+    /// [`CheckSpec::fall`].
+    pub fall: bool,
 }
 
 impl CheckSpec {
@@ -59,6 +77,8 @@ pub enum CheckKind {
     Https(Box<HttpsCheck>),
     /// Asks the standard health service of gRPC (`grpc.health.v1.Health/Check`), over HTTP/2 without TLS.
     Grpc(HealthService),
+    /// Nothing: the service reports itself, at least once an interval.
+    Ttl,
 }
 
 impl CheckKind {
@@ -69,6 +89,7 @@ impl CheckKind {
             Self::Http(_) => "http",
             Self::Https(_) => "https",
             Self::Grpc(_) => "grpc",
+            Self::Ttl => "ttl",
         }
     }
 
@@ -77,8 +98,13 @@ impl CheckKind {
         match self {
             Self::Http(http) => Some(http),
             Self::Https(https) => Some(&https.http),
-            Self::Tcp | Self::Grpc(_) => None,
+            Self::Tcp | Self::Grpc(_) | Self::Ttl => None,
         }
+    }
+
+    /// Whether it is found out by asking the instance, and not by waiting for what that says.
+    pub fn is_probed(&self) -> bool {
+        !matches!(self, Self::Ttl)
     }
 }
 

@@ -326,12 +326,15 @@ pub enum Withheld<'a> {
     State(State),
     /// A check is not passing: its name, its opinion, and the last error.
     Check(&'a Label, Health, Option<&'a str>),
+    /// A check waits for the first report of the service itself.
+    Unreported(&'a Label),
 }
 
 impl fmt::Display for Withheld<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => write!(f, "state is {state}"),
+            Self::Unreported(name) => write!(f, "check {name} was not reported on yet"),
             Self::Check(name, Health::Unknown, _) => write!(f, "no probe of check {name} has ended yet"),
             Self::Check(name, health, None) => write!(f, "check {name} is {health}"),
             Self::Check(name, health, Some(error)) => write!(f, "check {name} is {health}: {error}"),
@@ -402,9 +405,10 @@ impl Instance {
             return None;
         }
         let mut checks = self.registration.checks.iter().zip(&self.checks);
-        checks
-            .find(|(_, state)| state.health == worst)
-            .map(|(spec, state)| Withheld::Check(&spec.name, worst, state.last_error.as_deref()))
+        checks.find(|(_, state)| state.health == worst).map(|(spec, state)| match worst {
+            Health::Unknown if !spec.kind.is_probed() => Withheld::Unreported(&spec.name),
+            _ => Withheld::Check(&spec.name, worst, state.last_error.as_deref()),
+        })
     }
 }
 

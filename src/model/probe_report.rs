@@ -14,8 +14,12 @@ pub struct ProbeReport {
     pub rise_needed: u8,
     /// How often its opinion has turned.
     pub transitions: u32,
-    /// When its last probe ended.
+    /// How often clients have said that the instance fails.
+    pub hints: u32,
+    /// When its last probe ended, or its last report came.
     pub last_probe_at: Option<Timestamp>,
     /// Microseconds within which half, and 99 of 100, of its last 32 probes ended.
     pub latency_us: Option<(u64, u64)>,
+    /// When an interval without a report will have passed, of a check that waits for reports.
+    pub report_by: Option<Timestamp>,
 }

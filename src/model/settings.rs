@@ -1,6 +1,6 @@
 //! What holds for a whole service, and outlives its instances.
 
-use super::{Duration, InstanceId, ServiceName, Timestamp, Ttl};
+use super::{CheckDefaults, Duration, InstanceId, ServiceName, Timestamp, Ttl};
 use std::sync::Arc;
 
 /// Settings of a service. What is `None` is as the server has it.
@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub struct ServiceSettings {
     /// Lifetime of its records in caches, for instances that ask for none of their own.
     pub ttl: Option<Ttl>,
+    /// How its checks are made that do not say so themselves.
+    pub check_defaults: CheckDefaults,
     /// Whether and when its last good set is kept against a failure that may be this node's own.
     pub guard: Option<GuardChoice>,
     /// What is answered when none of its instances is well.

@@ -8,8 +8,8 @@ use super::actor::Actor;
 use super::change::{Batch, Cause, Change, guard_word};
 use super::state::Registry;
 use crate::model::{
-    Guarded, Health, Instance, InstanceId, Place, Revision, ServiceName, ServiceSettings, State, Timestamp,
-    WhenAllCritical,
+    CheckDefaults, Guarded, Health, Instance, InstanceId, Place, Revision, ServiceName, ServiceSettings, State,
+    Timestamp, WhenAllCritical,
 };
 
 /// Octets of the cause that an entry gives: what a probe says of its failure may be long.
@@ -49,8 +49,14 @@ impl Standing {
     /// Which settings hold.
     pub fn of_settings(settings: Option<&ServiceSettings>) -> Self {
         settings.map_or(Self::Absent, |settings| {
+            let CheckDefaults { interval, fast_interval, timeout, rise, fall } = settings.check_defaults;
             let said = [
                 settings.ttl.map(|ttl| format!("ttl {}", ttl.duration())),
+                interval.map(|span| format!("check interval {span}")),
+                fast_interval.map(|span| format!("check fast interval {span}")),
+                timeout.map(|span| format!("check timeout {span}")),
+                rise.map(|times| format!("check rise {times}")),
+                fall.map(|times| format!("check fall {times}")),
                 (settings.when_all_critical == WhenAllCritical::All).then(|| "all when all critical".to_owned()),
                 settings.fallback.as_ref().map(|fallback| format!("fallback {fallback}")),
                 settings.guard.map(|guard| if guard.rule().is_some() { "guard" } else { "no guard" }.to_owned()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, HttpsCheck, Label, RequestHeaders,
-    Timestamp,
+    Timestamp, Unsaid,
 };
 
 fn text(error: impl fmt::Display) -> String {
@@ -28,12 +28,39 @@ pub(super) struct CheckV1 {
     timeout: Duration,
     rise: u8,
     fall: u8,
+    /// Those of these numbers that the registration says though they are the usual ones. What it does not say is usual.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    said: Vec<NumberV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     health: Health,
     since: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_error: Option<Arc<str>>,
+}
+
+/// A number of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NumberV1 {
+    Interval,
+    FastInterval,
+    Timeout,
+    Rise,
+    Fall,
+}
+
+/// Which numbers of a check are what they usually are, where it is probed or not: 5 s, a tenth of the interval, 1 s, 1, and
+/// 3 or 1.
+fn usual_numbers(check: &CheckV1) -> [(NumberV1, bool); 5] {
+    let usual_fall = if check.kind == CheckKindV1::Ttl { 1 } else { 3 };
+    [
+        (NumberV1::Interval, check.interval == Duration::from_secs(5)),
+        (NumberV1::FastInterval, check.fast_interval.is_none()),
+        (NumberV1::Timeout, check.timeout == Duration::from_secs(1)),
+        (NumberV1::Rise, check.rise == 1),
+        (NumberV1::Fall, check.fall == usual_fall),
+    ]
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +73,7 @@ enum CheckKindV1 {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         service: String,
     },
+    Ttl,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -100,7 +128,7 @@ impl HttpV1 {
 
 impl CheckV1 {
     pub(super) fn new((spec, state): (&CheckSpec, &CheckState)) -> Self {
-        let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port } = spec.clone();
+        let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, unsaid, port } = spec.clone();
         let fast_interval = Some(fast_interval).filter(|fast| *fast != CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKind::Tcp => CheckKindV1::Tcp,
@@ -111,10 +139,17 @@ impl CheckV1 {
                 http: HttpV1::new(https.http),
             }),
             CheckKind::Grpc(service) => CheckKindV1::Grpc { service: service.to_string() },
+            CheckKind::Ttl => CheckKindV1::Ttl,
         };
         let CheckState { health, since, last_error } = state.clone();
         let since = since.as_millis();
-        Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error }
+        let said = Vec::new();
+        let mut check =
+            Self { name, kind, interval, fast_interval, timeout, rise, fall, said, port, health, since, last_error };
+        let unsaid = [unsaid.interval, unsaid.fast_interval, unsaid.timeout, unsaid.rise, unsaid.fall];
+        let said = usual_numbers(&check).into_iter().zip(unsaid);
+        check.said = said.filter(|((_, usual), unsaid)| *usual && !unsaid).map(|((number, _), _)| number).collect();
+        check
     }
 
     /// The check, and what is thought of its instance.
@@ -122,7 +157,17 @@ impl CheckV1 {
     /// # Errors
     /// What cannot be.
     pub(super) fn read(self) -> Result<(CheckSpec, CheckState), String> {
-        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error } = self;
+        let unsaid = usual_numbers(&self).map(|(number, is_usual)| is_usual && !self.said.contains(&number));
+        let [of_interval, of_fast_interval, of_timeout, of_rise, of_fall] = unsaid;
+        let unsaid = Unsaid {
+            interval: of_interval,
+            fast_interval: of_fast_interval,
+            timeout: of_timeout,
+            rise: of_rise,
+            fall: of_fall,
+        };
+        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error, .. } =
+            self;
         let fast_interval = fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKindV1::Tcp => CheckKind::Tcp,
@@ -132,9 +177,10 @@ impl CheckV1 {
                 CheckKind::Https(Box::new(HttpsCheck { http: http.read()?, tls_verify: !any_certificate, server_name }))
             }
             CheckKindV1::Grpc { service } => CheckKind::Grpc(service.parse().map_err(text)?),
+            CheckKindV1::Ttl => CheckKind::Ttl,
         };
         let state = CheckState { health, since: Timestamp::from_millis(since), last_error };
-        Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, port }, state))
+        Ok((CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, unsaid, port }, state))
     }
 }
 
@@ -166,6 +212,7 @@ mod tests {
             ),
             (CheckKind::Grpc("".parse().unwrap()), json!({"grpc": {}})),
             (CheckKind::Grpc("a.B".parse().unwrap()), json!({"grpc": {"service": "a.B"}})),
+            (CheckKind::Ttl, json!("ttl")),
         ] {
             let spec = CheckSpec {
                 name: "c".parse().unwrap(),
@@ -175,6 +222,7 @@ mod tests {
                 timeout: Duration::from_secs(1),
                 rise: 1,
                 fall: 3,
+                unsaid: Unsaid::default(),
                 port: None,
             };
             let state = CheckState { health: Health::Unknown, since: Timestamp::from_millis(7), last_error: None };

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Foreign, RecordError, decode, encode, is_default, is_tcp, malformed, tcp};
 use crate::model::{
-    Addresses, Duration, GuardChoice, GuardRule, InstanceId, Place, ServiceName, ServiceSettings, Share, Timestamp,
-    Transport, Ttl, WhenAllCritical,
+    Addresses, CheckDefaults, Duration, GuardChoice, GuardRule, InstanceId, Place, ServiceName, ServiceSettings, Share,
+    Timestamp, Transport, Ttl, WhenAllCritical,
 };
 use crate::registry::{End, Lingering, Remains, Superseded, Whose};
 
@@ -104,6 +104,23 @@ struct SettingsV1 {
     all_when_critical: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     fallback: Option<ServiceName>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    check_defaults: CheckDefaultsV1,
+}
+
+/// How checks of a service are made that do not say so themselves.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct CheckDefaultsV1 {
+    #[serde(default, skip_serializing_if = "is_default")]
+    interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fast_interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    timeout: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    rise: Option<u8>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fall: Option<u8>,
 }
 
 /// Whether a service is guarded, and by which rule.
@@ -116,7 +133,9 @@ enum GuardV1 {
 
 impl SettingsV1 {
     fn new(settings: &ServiceSettings) -> Self {
-        let ServiceSettings { ttl, guard, when_all_critical, fallback } = settings;
+        let ServiceSettings { ttl, check_defaults, guard, when_all_critical, fallback } = settings;
+        let CheckDefaults { interval, fast_interval, timeout, rise, fall } = *check_defaults;
+        let check_defaults = CheckDefaultsV1 { interval, fast_interval, timeout, rise, fall };
         let guard = guard.map(|choice| match choice {
             GuardChoice::Off => GuardV1::Off,
             GuardChoice::On(GuardRule { ratio, min, window, max }) => {
@@ -124,11 +143,16 @@ impl SettingsV1 {
             }
         });
         let all_when_critical = *when_all_critical == WhenAllCritical::All;
-        Self { ttl: ttl.map(Ttl::duration), guard, all_when_critical, fallback: fallback.clone() }
+        Self { ttl: ttl.map(Ttl::duration), guard, all_when_critical, fallback: fallback.clone(), check_defaults }
     }
 
     fn read(self) -> Result<ServiceSettings, RecordError> {
-        let Self { ttl, guard, all_when_critical, fallback } = self;
+        let Self { ttl, guard, all_when_critical, fallback, check_defaults } = self;
+        let CheckDefaultsV1 { interval, fast_interval, timeout, rise, fall } = check_defaults;
+        let check_defaults = CheckDefaults { interval, fast_interval, timeout, rise, fall };
+        if !check_defaults.is_possible() {
+            return Err(malformed("its check defaults have a value that none may have"));
+        }
         let guard = match guard {
             None => None,
             Some(GuardV1::Off) => Some(GuardChoice::Off),
@@ -139,7 +163,7 @@ impl SettingsV1 {
         };
         let when_all_critical = if all_when_critical { WhenAllCritical::All } else { WhenAllCritical::None };
         let ttl = ttl.map(Ttl::new).transpose().map_err(malformed)?;
-        Ok(ServiceSettings { ttl, guard, when_all_critical, fallback })
+        Ok(ServiceSettings { ttl, check_defaults, guard, when_all_critical, fallback })
     }
 }
 

@@ -42,6 +42,9 @@ fn add_details<'a>(text: &mut String, instances: impl Iterator<Item = &'a Arc<In
         let Some(withheld) = instance.withheld() else { continue };
         let _ = match withheld {
             Withheld::State(state) => write!(text, "; {}: {state}", instance.id),
+            Withheld::Unreported(check) => {
+                write!(text, "; {}: {check} not reported since {}", instance.id, time_of_day(instance.health_since))
+            }
             Withheld::Check(check, health, error) => {
                 let since = time_of_day(instance.health_since);
                 match error {

@@ -44,7 +44,9 @@ pub struct Explanation {
 fn withheld(instance: &Instance) -> Option<String> {
     instance.withheld().map(|withheld| match withheld {
         Withheld::State(_) => format!("withheld: {withheld}"),
-        Withheld::Check(..) => format!("withheld: {withheld}, since {}", instance.health_since),
+        Withheld::Check(..) | Withheld::Unreported(_) => {
+            format!("withheld: {withheld}, since {}", instance.health_since)
+        }
     })
 }
 

@@ -154,10 +154,10 @@ async fn what_holds_for_a_whole_service_is_told_without_an_id() {
     for store in engines() {
         store.commit(register("web", "i1", registration(1), LeaseWish::None)).await.unwrap();
         let settings = ServiceSettings {
-            ttl: None,
             guard: Some(GuardChoice::Off),
             when_all_critical: WhenAllCritical::All,
             fallback: Some(service("spare")),
+            ..ServiceSettings::default()
         };
         let configure = |settings| Command::Configure { service: service("web"), settings: Some(settings) };
         store.commit_by(by("192.0.2.1"), configure(settings)).await.unwrap();

@@ -8,6 +8,8 @@
 //! settings web {"ttl":"10s"} · unset web            what holds for the whole service
 //! grant L 15s · renew-lease L · revoke L            leases by a name of the file's own, `$L` in bodies
 //! health web/i1 http critical connection refused    what a check found
+//! pass web/i1 job · fail web/i1 job {"reason":"…"}   what a service says of itself
+//! report web/i1 {"failed":"…"}                      what a client says of it
 //! guard web i1,i2 why it is kept                    its last good set is kept; `unguard web`
 //! events web                                        what has happened to it, the latest last; `*` is anything
 //!   i1 absent passing registered (192.0.2.1)        id, from, to, reason, actor
@@ -156,6 +158,11 @@ impl Player {
                 };
                 self.world.observe(service, id, check, health, words.next()).await;
             }
+            "pass" | "fail" => {
+                let (check, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+                self.request("POST", &format!("{}/checks/{check}/{verb}", instance()), rest).await;
+            }
+            "report" => self.request("POST", &format!("{}/report", instance()), rest).await,
             "guard" => {
                 let (ids, evidence) = rest.split_once(' ').expect("who is held, and why");
                 self.world.keep(word, Some((ids, evidence))).await;

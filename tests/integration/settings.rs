@@ -25,8 +25,11 @@ async fn settings_are_put_shown_and_deleted() {
     is_problem(&world.call("DELETE", PATH, None).await, 404, "no-settings");
 
     let new = world.call("PUT", PATH, Some(r#"{"ttl":"60s"}"#)).await;
-    let shape =
-        |ttl| json!({"service": "web", "ttl": ttl, "guard": null, "when_all_critical": "none", "fallback": null});
+    let shape = |ttl| {
+        json!({
+            "service": "web", "ttl": ttl, "check_defaults": null, "guard": null, "when_all_critical": "none", "fallback": null,
+        })
+    };
     assert_eq!((new.status, &new.body), (201, &shape(Some("1m"))));
     let same = world.call("PUT", PATH, Some(r#"{"ttl":"1m"}"#)).await;
     assert_eq!(same.status, 200);
@@ -56,6 +59,14 @@ async fn bad_settings_are_refused_with_the_field_at_fault() {
         (r#"{"ttl":"1500ms"}"#, 422, "invalid-value", "/ttl"),
         (r#"{"ttl":5}"#, 422, "invalid-value", "/ttl"),
         (r#"{"tll":"5s"}"#, 422, "invalid-value", "/tll"),
+        (r#"{"check_defaults":[]}"#, 422, "invalid-value", "/check_defaults"),
+        (r#"{"check_defaults":{"interval":"1m1"}}"#, 422, "invalid-value", "/check_defaults/interval"),
+        (r#"{"check_defaults":{"interval":"999ms"}}"#, 422, "invalid-value", "/check_defaults/interval"),
+        (r#"{"check_defaults":{"interval":"2s","timeout":"3s"}}"#, 422, "invalid-value", "/check_defaults/timeout"),
+        (r#"{"check_defaults":{"fast_interval":"49ms"}}"#, 422, "invalid-value", "/check_defaults/fast_interval"),
+        (r#"{"check_defaults":{"rise":0}}"#, 422, "invalid-value", "/check_defaults/rise"),
+        (r#"{"check_defaults":{"fall":256}}"#, 422, "invalid-value", "/check_defaults/fall"),
+        (r#"{"check_defaults":{"port":80}}"#, 422, "invalid-value", "/check_defaults/port"),
         (r#"{"guard":"on"}"#, 422, "invalid-value", "/guard"),
         (r#"{"guard":true}"#, 422, "invalid-value", "/guard"),
         (r#"{"guard":{"ratio":1}}"#, 422, "invalid-value", "/guard/ratio"),
@@ -114,7 +125,7 @@ async fn a_guard_a_stand_in_and_what_is_answered_when_all_are_critical_are_shown
         let put = world.call("PUT", PATH, Some(body)).await;
         assert!(put.status < 300, "{}", put.body);
         let shape = json!({
-            "service": "web", "ttl": null, "guard": guard, "when_all_critical": when_all_critical, "fallback": fallback,
+            "service": "web", "ttl": null, "check_defaults": null, "guard": guard, "when_all_critical": when_all_critical, "fallback": fallback,
         });
         assert_eq!((&put.body, &world.call("GET", PATH, None).await.body), (&shape, &shape));
     }
@@ -134,4 +145,53 @@ async fn settings_alone_make_no_name_and_no_service() {
     assert_eq!(world.call("PUT", "/v1/services/web/instances/i1", Some(body)).await.status, 201);
     let reply = world.ask(&asking.message(), asking.protocol).await;
     assert_eq!(shown(&reply.answers), ["web.svc.internal. 60 IN A 10.0.0.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_are_shown_as_they_are_made() {
+    let world = World::new().await;
+    let checks = r#"[{"type":"tcp"},{"type":"http","interval":"10s","fall":1},{"type":"ttl"}]"#;
+    let body = format!(r#"{{"address":"10.0.0.1","port":80,"checks":{checks}}}"#);
+    let put = || world.call("PUT", "/v1/services/web/instances/i1", Some(&body));
+    let before = put().await;
+    let shown = async || {
+        let one = world.call("GET", "/v1/services/web/instances/i1", None).await.body;
+        let listed = world.call("GET", "/v1/services/web", None).await.body["instances"][0].clone();
+        assert_eq!(one["checks"], listed["checks"]);
+        let of = |check: &serde_json::Value| {
+            let fields = ["interval", "fast_interval", "timeout", "rise", "fall"];
+            fields.map(|field| check[field].as_str().map_or(check[field].to_string(), str::to_owned)).join(" ")
+        };
+        one["checks"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let usual = ["5s 500ms 1s 1 3", "10s 1s 1s 1 1", "5s null null 1 1"];
+    assert_eq!(shown().await, usual);
+
+    let defaults = r#"{"check_defaults":{"interval":"30s","timeout":"15s","rise":2,"fall":4}}"#;
+    let set = world.call("PUT", PATH, Some(defaults)).await;
+    let expected = json!({"interval": "30s", "fast_interval": null, "timeout": "15s", "rise": 2, "fall": 4});
+    assert_eq!((set.status, &set.body["check_defaults"]), (201, &expected));
+    assert_eq!(shown().await, ["30s 3s 15s 2 4", "10s 1s 10s 2 1", "30s null null 2 4"]);
+
+    // What it registered is still what it said.
+    let again = put().await;
+    assert_eq!((again.status, &again.body["revision"]), (200, &before.body["revision"]));
+    let event = &world.call("GET", "/v1/events?service=web", None).await.body["events"][0];
+    assert_eq!(event["to"], "check interval 30s, check timeout 15s, check rise 2, check fall 4");
+    assert_eq!(world.call("DELETE", PATH, None).await.status, 204);
+    assert_eq!(shown().await, usual);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_judged_by_what_it_says_whatever_the_settings() {
+    let world = World::new().await;
+    let put = async |check: &str| {
+        let body = format!(r#"{{"port":80,"checks":[{check}]}}"#);
+        world.call("PUT", "/v1/services/web/instances/i1", Some(&body)).await
+    };
+    for settings in ["{}", r#"{"check_defaults":{"interval":"1s"}}"#, r#"{"check_defaults":{"interval":"1m"}}"#] {
+        world.call("PUT", PATH, Some(settings)).await;
+        is_problem(&put(r#"{"type":"tcp","timeout":"6s"}"#).await, 422, "invalid-value");
+        assert!(put(r#"{"type":"tcp","timeout":"4s"}"#).await.status < 300, "{settings}");
+    }
 }

@@ -83,6 +83,7 @@ pub(crate) fn check(name: &str) -> rollcall::model::CheckSpec {
         timeout: rollcall::model::Duration::from_secs(1),
         rise: 1,
         fall: 3,
+        unsaid: Default::default(),
         port: None,
     }
 }

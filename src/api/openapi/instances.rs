@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::kind::Kind;
 use super::super::leases::RenewedShape;
 use super::super::registration::{AmendmentBody, RegistrationBody};
+use super::super::reports::{HintBody, HintedShape, ReportBody, ReportedShape};
 use super::super::shape::{DrainedShape, InstanceShape};
 use super::super::wait::{AnsweredWait, DrainBody};
 use super::{INSTANCES, Operation};
@@ -109,6 +110,42 @@ It keeps its lease and checks. `safe_to_stop_at` is when the last cache has let 
         .refuses(404, &[Kind::NoInstance])
         .refuses(409, &[Kind::ChangedMeanwhile])
         .refuses(503, &[Kind::TooManyWaiting])
+}
+
+pub(in super::super) fn report_instance() -> Operation {
+    let text = "Report that an instance could not be used
+For clients: what is probed of it and passing is probed at once, and confirmed as any failure is. Nobody is taken out \
+by hearsay, and one report of a fast interval has it probed; the others are counted.";
+    Operation::new("reportInstance", INSTANCES, text)
+        .of_instance()
+        .body::<HintBody>(vec![("refused", json!({ "failed": "connect refused" }))])
+        .answers::<HintedShape>(202, "It was heard.")
+        .refuses(404, &[Kind::NoInstance])
+        .refuses(409, &[Kind::ChangedMeanwhile])
+}
+
+/// What holds for both reports.
+fn reports(operation: Operation) -> Operation {
+    operation
+        .of_check()
+        .optional_body::<ReportBody>(vec![("with a reason", json!({ "reason": "disk full" }))])
+        .answers::<ReportedShape<'_>>(200, "It counts. The opinion that then stands is in the answer.")
+        .refuses(404, &[Kind::NoInstance, Kind::NoCheck])
+        .refuses(409, &[Kind::ProbedCheck, Kind::ChangedMeanwhile])
+}
+
+pub(in super::super) fn pass_check() -> Operation {
+    let text = "Report that an instance is well
+For a check of type `ttl`: the service says so itself, at least once an `interval`, and after `rise` reports in a row it is \
+passing. Nothing is written unless the opinion turns.";
+    reports(Operation::new("passCheck", INSTANCES, text))
+}
+
+pub(in super::super) fn fail_check() -> Operation {
+    let text = "Report that an instance fails
+For a check of type `ttl`: after `fall` reports in a row, or intervals without one, it is critical. `fall` is 1 unless the \
+registration says otherwise, so one report is enough.";
+    reports(Operation::new("failCheck", INSTANCES, text))
 }
 
 pub(in super::super) fn renew_instance() -> Operation {

@@ -27,8 +27,8 @@ use operation::Components;
 
 pub(super) use changes::{batch, history, list_events, watch};
 pub(super) use instances::{
-    amend_instance, deregister_instance, drain_instance, get_instance, register_instance, register_instance_anew,
-    renew_instance,
+    amend_instance, deregister_instance, drain_instance, fail_check, get_instance, pass_check, register_instance,
+    register_instance_anew, renew_instance, report_instance,
 };
 pub(super) use leases::{get_lease, grant_lease, renew_lease, renew_leases, revoke_lease};
 pub(super) use node::{explain, liveness, metrics, openapi, readiness, restore_snapshot, save_snapshot, status};

@@ -118,6 +118,11 @@ impl Operation {
         self.of_service().takes::<form::DnsLabel>(Place::Path, "id", "The id of the instance within its service.")
     }
 
+    /// The service, the instance and the check in the path.
+    pub(super) fn of_check(self) -> Self {
+        self.of_instance().takes::<form::DnsLabel>(Place::Path, "check", "The name of the check within its instance.")
+    }
+
     /// The lease in the path.
     pub(super) fn of_lease(self) -> Self {
         self.takes::<form::LeaseId>(Place::Path, "id", "The id of the lease.")

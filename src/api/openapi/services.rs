@@ -68,7 +68,10 @@ pub(in super::super) fn put_settings() -> Operation {
 Settings outlive instances, and can be set before there are any.";
     Operation::new("putSettings", SERVICES, text)
         .of_service()
-        .body::<SettingsBody>(vec![("long", json!({ "ttl": "30s" }))])
+        .body::<SettingsBody>(vec![
+            ("long", json!({ "ttl": "30s" })),
+            ("often checked", json!({ "check_defaults": { "interval": "1s", "fall": 2 } })),
+        ])
         .answers::<SettingsShape<'_>>(200, "It holds in place of what was set before.")
         .answers::<SettingsShape<'_>>(201, "It holds; nothing was set before.")
         .refuses(507, &[Kind::RegistryFull])

@@ -61,6 +61,7 @@ fn registration() -> impl Strategy<Value = Registration> {
             timeout: Duration::from_secs(1),
             rise: 1,
             fall: 3,
+            unsaid: Default::default(),
             port: None,
         };
         Registration {

@@ -169,8 +169,10 @@ async fn what_probes_found_out_is_shown_with_one_instance_and_explained() {
         flaps,
         rise_needed: 4,
         transitions: 5,
+        hints: 0,
         last_probe_at: Some(Timestamp::from_millis(1_764_000_000_000)),
         latency_us: Some((210, 4000)),
+        report_by: None,
     };
     *world.reports.lock() = vec![report(0)];
     let got = world.get(WEB1).await.body;

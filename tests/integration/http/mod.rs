@@ -9,6 +9,7 @@ mod leases;
 mod openapi;
 mod pages;
 mod polls;
+mod reports;
 mod services;
 mod status;
 mod values;

@@ -40,7 +40,7 @@ async fn what_is_described_is_served_and_with_no_other_methods() {
     let paths = described(&world.get("/openapi.json").await.body);
     assert!(paths.len() > 15, "{paths:?}");
     for (path, mut methods) in paths {
-        let address = path.replace("{service}", "web").replace("{id}", "i1");
+        let address = path.replace("{service}", "web").replace("{id}", "i1").replace("{check}", "ttl");
         let reply = world.call("TRACE", &address, None).await;
         assert!(reply.is_problem(405, "no-method"), "{path}: {reply:?}");
         // Whoever has GET has HEAD (RFC 9110 §9.1).

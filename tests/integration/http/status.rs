@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use rollcall::api;
+use rollcall::model::Unheard;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -47,6 +48,8 @@ async fn readiness_says_what_is_missing_and_metrics_are_text() {
         permit_checks: Box::new(|_| Err((1, "not there".to_owned()))),
         doubts: Box::new(Vec::new),
         report_checks: Box::new(|names| Box::pin(async move { vec![Vec::new(); names.len()] })),
+        take_report: Box::new(|_| Box::pin(async { Err(Unheard::Busy) })),
+        take_hint: Box::new(|_| Box::pin(async { Err(Unheard::Busy) })),
         not_ready: Box::new(|| vec!["the registry is still loading".to_owned()]),
         render_metrics: Box::new(move || rendered.lock().pop().ok_or(std::fmt::Error)),
         started: tokio::time::Instant::now(),

@@ -223,7 +223,8 @@ async fn checks_describe_requests_that_can_be_sent() {
     };
     for (check, field) in [
         (json!({"type": "exec"}), "type"),
-        (json!({"type": "ttl"}), "type"),
+        (json!({"type": "ttl", "service": "x"}), "service"),
+        (json!({"type": "ttl", "tls_verify": true}), "tls_verify"),
         (json!({"type": "tcp", "path": "/"}), "path"),
         (json!({"type": "tcp", "server_name": "web.example"}), "server_name"),
         (json!({"type": "http", "service": "x"}), "service"),
@@ -242,6 +243,10 @@ async fn checks_describe_requests_that_can_be_sent() {
         (json!({"type": "grpc", "service": "a b"}), "service"),
         (json!({"type": "grpc", "service": "x".repeat(256)}), "service"),
         (json!({"type": "tcp", "name": "first"}), "name"),
+        (json!({"type": "ttl", "timeout": "1s"}), "timeout"),
+        (json!({"type": "ttl", "fast_interval": "1s"}), "fast_interval"),
+        (json!({"type": "ttl", "port": 80}), "port"),
+        (json!({"type": "ttl", "path": "/"}), "path"),
         (json!({"type": "tcp", "interval": "999ms"}), "interval"),
         (json!({"type": "tcp", "interval": "1h1s"}), "interval"),
         (json!({"type": "tcp", "interval": "5"}), "interval"),

@@ -10,7 +10,7 @@ use axum::http::Request;
 use hickory_proto::op::Message;
 use http_body_util::BodyExt;
 use rollcall::guard::Guard;
-use rollcall::model::{Guarded, Health, ProbeReport, ServiceName, Ttl, ZoneName};
+use rollcall::model::{Guarded, Health, Heard, Hint, ProbeReport, SelfReport, ServiceName, Ttl, Unheard, ZoneName};
 use rollcall::registry::{Actor, Command, Limits, Observation, Reserved};
 use rollcall::store::{Followed, Memory, Store};
 use rollcall::view::ViewReader;
@@ -59,6 +59,29 @@ fn store_settings_with(reserved: Reserved, guard: Guard) -> store::Settings {
     store::Settings { limits: limits(&zone, reserved), ttl: Ttl::USUAL, name_memory, history, guard }
 }
 
+/// Keeps what a service says of itself, as a checker does that needs one report to turn.
+async fn take_report(store: Arc<dyn Store>, report: SelfReport) -> Result<Heard, Unheard> {
+    let SelfReport { service, id, epoch, check, passed, remark, .. } = report;
+    let (health, at) = (if passed { Health::Passing } else { Health::Critical }, rollcall::model::Timestamp::now());
+    let error =
+        Some(remark.map_or("reported as failing".into(), |remark| format!("reported as failing: {remark}").into()));
+    let observation = Observation { service, id, epoch, check: check.clone(), health, error, at };
+    let actor = Actor::check(&observation.check);
+    let committed = store.commit_by(actor, Command::Observe(Box::new(observation))).await;
+    let revision = committed.map_err(|error| Unheard::NotKept(error.to_string()))?.revision;
+    let report = ProbeReport {
+        check,
+        flaps: 0,
+        rise_needed: 1,
+        transitions: 1,
+        hints: 0,
+        last_probe_at: Some(at),
+        latency_us: None,
+        report_by: Some(at.after(Duration::from_secs(5))),
+    };
+    Ok(Heard { report, revision })
+}
+
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) view: ViewReader,
@@ -72,6 +95,8 @@ pub(crate) struct World {
     pub(crate) guard: Guard,
     /// What probes are to have found out of every instance.
     pub(crate) reports: Arc<parking_lot::Mutex<Vec<ProbeReport>>>,
+    /// What clients have said of instances.
+    pub(crate) hints: Arc<parking_lot::Mutex<Vec<Hint>>>,
 }
 
 /// What a request got.
@@ -110,6 +135,7 @@ impl World {
         let waiting = api::Waiting::default();
         let count = waiting.count();
         let reports = Arc::<parking_lot::Mutex<Vec<ProbeReport>>>::default();
+        let hints = Arc::<parking_lot::Mutex<Vec<Hint>>>::default();
         let context = api::Context {
             store: store.clone(),
             view: reader.clone(),
@@ -129,6 +155,17 @@ impl World {
                     Box::pin(std::future::ready(reports))
                 }
             }),
+            take_report: Box::new({
+                let store = store.clone();
+                move |report| Box::pin(take_report(store.clone(), report))
+            }),
+            take_hint: Box::new({
+                let hints = hints.clone();
+                move |hint| {
+                    hints.lock().push(hint);
+                    Box::pin(std::future::ready(Ok(true)))
+                }
+            }),
             not_ready: Box::new(Vec::new),
             render_metrics: Box::new(|| Ok(String::new())),
             started: tokio::time::Instant::now(),
@@ -146,6 +183,7 @@ impl World {
             waiting: count,
             guard,
             reports,
+            hints,
         };
         world.view.loaded().await;
         world

@@ -9,7 +9,8 @@ use super::super::event_record;
 use super::super::schema::{INSTANCES, META, SERVICES};
 use super::*;
 use crate::model::{
-    GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, Place, RequestHeaders, Share, WhenAllCritical,
+    CheckDefaults, GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, Place, RequestHeaders, Share,
+    WhenAllCritical,
 };
 use crate::registry::{Cause, End, Event, EventPosition, Lingering, Remains, Whose};
 use crate::store::EventQuery;
@@ -37,6 +38,7 @@ fn laden() -> Registration {
         timeout: Duration::from_millis(250),
         rise: 2,
         fall: 5,
+        unsaid: Unsaid { fast_interval: true, ..Unsaid::default() },
         port: Some(81),
     });
     Registration {
@@ -144,10 +146,39 @@ fn a_fast_interval_is_written_where_it_is_not_the_usual_one() {
     assert!(!String::from_utf8(record::write_instance(&full, None)).unwrap().contains("fast_interval"));
     let mut checks = full.registration.checks.to_vec();
     checks[1].fast_interval = Duration::from_millis(200);
+    checks[1].unsaid.fast_interval = false;
     full.registration.checks = checks.into();
     let octets = record::write_instance(&full, None);
     let (read, _) = record::read_instance(&full.service, full.id.clone(), &octets).unwrap();
     assert_eq!(read, full);
+}
+
+#[test]
+fn what_a_check_says_and_what_it_leaves_to_others_are_told_apart() {
+    let mut full = instance(&load(&kept()).unwrap().1.registry, "web", "i2");
+    let written = |full: &Instance| String::from_utf8(record::write_instance(full, None)).unwrap();
+    assert!(!written(&full).contains("said"), "what is usual was not said");
+    let tcp = full.registration.checks[0].clone();
+    let (unsaid, all_said) = (tcp.unsaid, Unsaid::default());
+    let of_ttl = CheckSpec { name: "self".parse().unwrap(), kind: CheckKind::Ttl, fall: 1, ..tcp.clone() };
+    full.checks = full.checks[..1].into();
+    for (check, said) in [
+        (tcp.clone(), None),
+        (of_ttl.clone(), None),
+        (CheckSpec { fall: 3, unsaid: Unsaid { fall: false, ..unsaid }, ..of_ttl.clone() }, None),
+        (
+            CheckSpec { unsaid: Unsaid { interval: false, fall: false, ..unsaid }, ..of_ttl },
+            Some(r#"["interval","fall"]"#),
+        ),
+        (CheckSpec { unsaid: all_said, ..tcp }, Some(r#"["interval","fast_interval","timeout","rise","fall"]"#)),
+    ] {
+        full.registration.checks = [check].into();
+        let text = written(&full);
+        assert_eq!(text.contains("said"), said.is_some(), "{text}");
+        assert!(said.is_none_or(|said| text.contains(&format!("\"said\":{said}"))), "{text}");
+        let (read, _) = record::read_instance(&full.service, full.id.clone(), text.as_bytes()).unwrap();
+        assert_eq!(read, full);
+    }
 }
 
 #[test]
@@ -333,12 +364,28 @@ fn settings_of_every_kind_are_read_as_they_were_written() {
     };
     let fallback = Some("spare.payments".parse().unwrap());
     let all = WhenAllCritical::All;
+    let check_defaults = CheckDefaults {
+        interval: Some(Duration::from_secs(30)),
+        fast_interval: Some(Duration::from_secs(2)),
+        timeout: Some(Duration::from_secs(3)),
+        rise: Some(2),
+        fall: Some(4),
+    };
     for (settings, json) in [
         (ServiceSettings::default(), r#"{}"#),
         (ServiceSettings { guard: Some(GuardChoice::Off), ..ServiceSettings::default() }, r#"{"guard":"off"}"#),
         (
-            ServiceSettings { ttl: None, guard: Some(GuardChoice::On(rule)), when_all_critical: all, fallback },
+            ServiceSettings {
+                guard: Some(GuardChoice::On(rule)),
+                when_all_critical: all,
+                fallback,
+                ..ServiceSettings::default()
+            },
             r#"{"guard":{"on":{"ratio":0.25,"min":7,"window":"10s","max":"1m30s"}},"all_when_critical":true,"fallback":"spare.payments"}"#,
+        ),
+        (
+            ServiceSettings { check_defaults, ..ServiceSettings::default() },
+            r#"{"check_defaults":{"interval":"30s","fast_interval":"2s","timeout":"3s","rise":2,"fall":4}}"#,
         ),
     ] {
         let remains = Remains { settings: Some(settings.into()), ..Remains::default() };

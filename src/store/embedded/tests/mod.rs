@@ -17,7 +17,7 @@ use super::wal::{Anchor, Wal};
 use super::{Embedded, events, schema};
 use crate::model::{
     Addresses, CheckKind, CheckSpec, Duration, Health, Label, LeaseId, Meta, Registration, Revision, ServiceSettings,
-    State, Timestamp, Transport, Ttl,
+    State, Timestamp, Transport, Ttl, Unsaid,
 };
 use crate::registry::{
     Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Observation, Outcome, Precondition, Register, Registry,
@@ -165,6 +165,7 @@ fn checked(last: u8) -> Registration {
         timeout: Duration::from_secs(1),
         rise: 1,
         fall: 3,
+        unsaid: Unsaid { interval: true, fast_interval: true, timeout: true, rise: true, fall: true },
         port: None,
     };
     Registration { checks: [check].into(), ..registration(last) }
