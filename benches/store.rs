@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, ServiceName, Transport};
+use rollcall::model::{Addresses, Health, LeaseId, Meta, Registration, ServiceName, Transport, Ttl};
 use rollcall::registry::{Command, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register};
 use rollcall::store::snapshot::Reader;
 use rollcall::store::{Embedded, Followed, Keep, Memory, Settings, Store};
@@ -48,7 +48,7 @@ fn settings() -> Settings {
         reserved: Default::default(),
     };
     let history = Keep { age: Duration::from_secs(7 * 24 * 3600), events: 1_000_000 };
-    Settings { limits, name_memory: Duration::from_secs(3600), history, guard: Default::default() }
+    Settings { limits, ttl: Ttl::USUAL, name_memory: Duration::from_secs(3600), history, guard: Default::default() }
 }
 
 /// Two tags and two pairs of metadata, no checks.

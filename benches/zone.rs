@@ -112,7 +112,7 @@ impl World {
             let batch = put(n * 7919 % self.services, 1, revision, (revision % 1000) as u16);
             self.registry.apply(&batch);
             let name = batch.changes[0].service();
-            self.publisher.publish(name, self.registry.service(name));
+            self.publisher.publish(name, &self.registry);
         }
         started.elapsed().as_nanos() as f64 / CHANGES as f64
     }

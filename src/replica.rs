@@ -116,7 +116,7 @@ pub fn spawn(
                     let touched: BTreeSet<&ServiceName> =
                         batches.iter().flat_map(|batch| &batch.changes).map(Change::service).collect();
                     for name in touched {
-                        publisher.publish(name, state.service(name));
+                        publisher.publish(name, &state);
                     }
                     publisher.stamp(state.revision());
                     metrics.observe(&state, started);
@@ -127,7 +127,7 @@ pub fn spawn(
                     state.foresee(&batch);
                     withdrawn.extend(lapsed);
                     for name in batch.changes.iter().map(Change::service).collect::<BTreeSet<_>>() {
-                        publisher.publish(name, state.service(name));
+                        publisher.publish(name, &state);
                     }
                     // The serial follows with the record.
                     metrics.observe(&state, started);
@@ -141,12 +141,12 @@ pub fn spawn(
 /// Serves a whole registry. Others of this thread, who may answer questions, go on meanwhile.
 async fn publish_all(publisher: &mut Publisher, state: &Registry) {
     for names in publisher.absent_from(state).chunks(SERVICES_AT_ONCE) {
-        names.iter().for_each(|name| publisher.publish(name, None));
+        names.iter().for_each(|name| publisher.publish(name, state));
         tokio::task::yield_now().await;
     }
     let mut services = state.services_after(None).peekable();
     while services.peek().is_some() {
-        services.by_ref().take(SERVICES_AT_ONCE).for_each(|service| publisher.publish(service.name(), Some(service)));
+        services.by_ref().take(SERVICES_AT_ONCE).for_each(|service| publisher.publish(service.name(), state));
         tokio::task::yield_now().await;
     }
     publisher.complete(state.revision());

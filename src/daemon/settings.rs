@@ -32,7 +32,7 @@ pub(super) fn store_settings(config: &Config, live: Arc<zone::Zone>, guard: Guar
         reserved: Reserved::by(move |name| live.reserved(name)),
     };
     let history = store::Keep { age: config.history_age.std(), events: config.history_events };
-    store::Settings { limits, name_memory: config.name_memory.std(), history, guard }
+    store::Settings { limits, ttl: config.ttl, name_memory: config.name_memory.std(), history, guard }
 }
 
 /// The addresses of the NS target: as configured, or where DNS listens; for a listener on all addresses those of the

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration as StdDuration;
 
 use super::name::serde_as_text;
 
@@ -110,6 +111,8 @@ pub struct Ttl(u16);
 impl Ttl {
     /// The longest time to live: one hour.
     pub const MAX: Self = Self(3600);
+    /// What answers have when nobody asks for another.
+    pub const USUAL: Self = Self(5);
 
     /// A time to live from a duration.
     ///
@@ -120,6 +123,12 @@ impl Ttl {
             Some(Ok(seconds)) if seconds <= Self::MAX.0 => Ok(Self(seconds)),
             _ => Err("a ttl is whole seconds from 0s to 1h"),
         }
+    }
+
+    /// The shortest that spans a time, or the longest there is.
+    pub fn spanning(span: StdDuration) -> Self {
+        let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+        u16::try_from(seconds).map_or(Self::MAX, |seconds| Self(seconds).min(Self::MAX))
     }
 
     /// Half of it in whole seconds, at least one; nothing of nothing, which means not to be cached.

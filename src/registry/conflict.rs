@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::command::Refusal;
 use super::limits::Limits;
-use super::state::{Registry, Service};
+use super::service::Service;
+use super::state::Registry;
 use crate::model::{Instance, InstanceId, Label, Registration, ServiceName, Transport};
 
 /// Labels that select within a service and so name nothing else.

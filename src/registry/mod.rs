@@ -15,7 +15,9 @@ mod conflict;
 mod event;
 mod judge;
 mod limits;
+mod linger;
 mod past;
+mod service;
 mod state;
 
 pub use actor::Actor;
@@ -27,5 +29,7 @@ pub use command::{
 pub use event::{Event, EventPosition, Standing, Trail};
 pub use judge::Judgement;
 pub use limits::{Limits, Reserved};
+pub use linger::{End, Lingering, SERVED_WITHIN, Whose};
 pub use past::{Past, Stood};
-pub use state::{Registry, Remains, Service, Superseded};
+pub use service::{Remains, Service, Superseded};
+pub use state::{Registry, Wide};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{Event, Standing};
-use super::state::Service;
+use super::service::Service;
 use crate::model::{InstanceId, Place};
 
 /// Where an instance stood, and where it was.

@@ -1,251 +1,20 @@
 //! The registry's state: services with their instances, in the order of names in a zone.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::{OrdMap, OrdSet};
 
-use super::change::{Batch, Cause, Change};
-use crate::model::{
-    Guarded, Health, Instance, InstanceId, Place, Registration, Revision, ServiceName, ServiceSettings, Timestamp,
-    Transport,
-};
+use super::change::{Batch, Change};
+use super::linger::{End, Measure};
+use super::service::{Remains, Service};
+use crate::model::{Health, Instance, Revision, ServiceName, Timestamp, Ttl};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Instances of one service that are remembered as lapsed.
-const LAPSED_MAX: usize = 1_000;
-/// Instances of one service that are remembered as superseded.
-const SUPERSEDED_MAX: usize = 1_000;
-
-/// An instance that is gone because another registered where it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Superseded {
-    /// Its id.
-    pub id: InstanceId,
-    /// Where it was.
-    pub place: Place,
-    /// Which start of it that was.
-    pub generation: Option<u64>,
-}
-
-/// A service: its instances now, and which of its names are remembered.
-#[derive(Debug, Clone)]
-pub struct Service {
-    name: ServiceName,
-    /// Sorted by id.
-    instances: Vec<Arc<Instance>>,
-    answered: usize,
-    /// When the last instance of a transport left, for a name that is remembered; by [`Transport`].
-    left: [Option<Timestamp>; 2],
-    /// Instances that are gone because their own lease ended, latest last; at most [`LAPSED_MAX`].
-    lapsed: Vec<InstanceId>,
-    /// Instances whose place another has taken, latest last; at most [`SUPERSEDED_MAX`].
-    superseded: Vec<Superseded>,
-    settings: Option<Arc<ServiceSettings>>,
-    guarded: Option<Arc<Guarded>>,
-    /// The last change that touched it.
-    revision: Revision,
-}
-
-impl Service {
-    fn new(name: ServiceName) -> Self {
-        Self {
-            name,
-            instances: Vec::new(),
-            answered: 0,
-            left: [None; 2],
-            lapsed: Vec::new(),
-            superseded: Vec::new(),
-            settings: None,
-            guarded: None,
-            revision: Revision::default(),
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &ServiceName {
-        &self.name
-    }
-
-    /// Its instances, sorted by id; empty when only its name is remembered.
-    pub fn instances(&self) -> &[Arc<Instance>] {
-        &self.instances
-    }
-
-    /// How many of them are in answers.
-    pub fn answered(&self) -> usize {
-        self.answered
-    }
-
-    /// What holds for it as a whole, when that was set.
-    pub fn settings(&self) -> Option<&Arc<ServiceSettings>> {
-        self.settings.as_ref()
-    }
-
-    /// How its last good set is kept, when this node doubts itself.
-    pub fn guarded(&self) -> Option<&Arc<Guarded>> {
-        self.guarded.as_ref()
-    }
-
-    /// Whether its name exists: it has instances, or had some within the name memory.
-    pub fn is_named(&self) -> bool {
-        !self.instances.is_empty() || self.left.iter().any(Option::is_some)
-    }
-
-    /// The last change that touched it.
-    pub fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    /// The instance of an id.
-    pub fn instance(&self, id: &str) -> Option<&Arc<Instance>> {
-        self.position(id).ok().map(|position| &self.instances[position])
-    }
-
-    /// Whether an instance uses a transport now.
-    pub fn uses(&self, transport: Transport) -> bool {
-        self.instances.iter().any(|instance| instance.registration.protocol == transport)
-    }
-
-    /// Whether an instance uses a transport, or did so within the name memory.
-    pub fn knows(&self, transport: Transport) -> bool {
-        self.left[transport as usize].is_some() || self.uses(transport)
-    }
-
-    /// When the last instance of a transport left, when its name is only remembered.
-    pub fn left(&self, transport: Transport) -> Option<Timestamp> {
-        self.left[transport as usize]
-    }
-
-    /// Whether an instance was here last on a lease of its own that has ended. Known for as long as the name is.
-    pub fn has_lapsed(&self, id: &InstanceId) -> bool {
-        self.lapsed.contains(id)
-    }
-
-    /// An instance that was here last and lost its place to another. Known for as long as the name is.
-    pub fn superseded(&self, id: &InstanceId) -> Option<&Superseded> {
-        self.superseded.iter().find(|gone| gone.id == *id)
-    }
-
-    /// What is known besides the instances.
-    pub fn remains(&self) -> Remains {
-        Remains {
-            left: self.left,
-            lapsed: self.lapsed.clone(),
-            superseded: self.superseded.clone(),
-            settings: self.settings.clone(),
-        }
-    }
-
-    fn position(&self, id: &str) -> Result<usize, usize> {
-        self.instances.binary_search_by(|instance| instance.id.as_str().cmp(id))
-    }
-
-    /// Notes that instances of a transport may have left at `at`.
-    fn remember(&mut self, transport: Transport, at: Timestamp) {
-        if !self.uses(transport) {
-            self.left[transport as usize] = Some(at);
-        }
-    }
-
-    fn put(&mut self, instance: Arc<Instance>, at: Timestamp) {
-        let transport = instance.registration.protocol;
-        self.lapsed.retain(|id| *id != instance.id);
-        self.superseded.retain(|gone| gone.id != instance.id);
-        self.answered += usize::from(instance.answered());
-        match self.position(instance.id.as_str()) {
-            Ok(position) => {
-                let before = std::mem::replace(&mut self.instances[position], instance);
-                self.answered -= usize::from(before.answered());
-                self.remember(before.registration.protocol, at);
-            }
-            Err(position) => {
-                // The list is copied with every batch, so room for more would never be used.
-                self.instances.reserve_exact(1);
-                self.instances.insert(position, instance);
-            }
-        }
-        self.left[transport as usize] = None;
-    }
-
-    fn remove(&mut self, id: &str, cause: Cause, at: Timestamp) {
-        if let Ok(position) = self.position(id) {
-            let before = self.instances.remove(position);
-            self.removed(&before, cause);
-            self.remember(before.registration.protocol, at);
-        }
-    }
-
-    /// Removes many in one pass: a whole service may go at once.
-    fn remove_many(&mut self, gone: &[Change], at: Timestamp) {
-        let causes: HashMap<&str, Cause> = gone
-            .iter()
-            .filter_map(|change| match change {
-                Change::Gone { instance, cause } => Some((instance.id.as_str(), *cause)),
-                _ => None,
-            })
-            .collect();
-        let cause_of = |instance: &Arc<Instance>| causes.get(instance.id.as_str()).copied();
-        let (left, stay) = std::mem::take(&mut self.instances).into_iter().partition(|i| cause_of(i).is_some());
-        self.instances = stay;
-        let left: Vec<Arc<Instance>> = left;
-        for before in &left {
-            if let Some(cause) = cause_of(before) {
-                self.removed(before, cause);
-            }
-        }
-        for transport in Transport::ALL {
-            if left.iter().any(|before| before.registration.protocol == transport) {
-                self.remember(transport, at);
-            }
-        }
-    }
-
-    /// Keeps the books after an instance was taken out.
-    fn removed(&mut self, before: &Instance, cause: Cause) {
-        let has_lapsed = matches!(cause, Cause::Expired | Cause::Revoked);
-        if has_lapsed && before.lease.is_some_and(|lease| lease.own) {
-            if self.lapsed.len() == LAPSED_MAX {
-                self.lapsed.remove(0);
-            }
-            self.lapsed.push(before.id.clone());
-        }
-        if cause == Cause::Superseded {
-            if self.superseded.len() == SUPERSEDED_MAX {
-                self.superseded.remove(0);
-            }
-            let Registration { generation, .. } = before.registration;
-            let (id, place) = (before.id.clone(), before.registration.place());
-            self.superseded.push(Superseded { id, place, generation });
-        }
-        self.answered -= usize::from(before.answered());
-    }
-}
-
-/// What is known of a service besides its instances, and outlives them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Remains {
-    /// When the last instance of a transport left, for a name that is remembered; by [`Transport`].
-    pub left: [Option<Timestamp>; 2],
-    /// Instances that are gone because their own lease ended, latest last.
-    pub lapsed: Vec<InstanceId>,
-    /// Instances whose place another has taken, latest last.
-    pub superseded: Vec<Superseded>,
-    /// What holds for the service as a whole, when that was set.
-    pub settings: Option<Arc<ServiceSettings>>,
-}
-
-impl Remains {
-    /// Whether there is nothing to know.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// All services, at one position of the history.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Registry {
     services: OrdMap<ServiceName, Arc<Service>>,
     revision: Revision,
@@ -253,12 +22,101 @@ pub struct Registry {
     answered: usize,
     configured: usize,
     guarded: OrdSet<ServiceName>,
+    ttl: Ttl,
+    lingering: Wide,
+}
+
+/// What caches may hold for longer than the answers of now say, of more than one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wide {
+    /// Of instances for which nobody asks a lifetime, because the server gave a longer one.
+    pub unasking: Option<End>,
+    /// Of services that nobody knows any more.
+    pub forgotten: Option<End>,
+}
+
+impl Default for Registry {
+    /// An empty registry at the beginning of the history.
+    fn default() -> Self {
+        Self {
+            services: OrdMap::new(),
+            revision: Revision::default(),
+            instances: 0,
+            answered: 0,
+            configured: 0,
+            guarded: OrdSet::new(),
+            ttl: Ttl::USUAL,
+            lingering: Wide::default(),
+        }
+    }
 }
 
 impl Registry {
     /// An empty registry at a position of the history.
     pub fn starting_at(revision: Revision) -> Self {
         Self { revision, ..Self::default() }
+    }
+
+    /// The same, when a store has kept this besides services.
+    #[must_use]
+    pub fn with_lingering(self, lingering: Wide) -> Self {
+        Self { lingering, ..self }
+    }
+
+    /// The same, answered from now on with a lifetime where nobody asks for another; caches may have what was answered
+    /// with the one `before`.
+    #[must_use]
+    pub fn served_for(mut self, ttl: Ttl, before: Option<Ttl>, now: Timestamp) -> Self {
+        self.ttl = ttl;
+        let longer = before.filter(|before| *before > ttl).map(|before| End::after(now, before));
+        self.lingering.unasking = later(self.lingering.unasking, longer);
+        self.drop_past(now);
+        self
+    }
+
+    /// The same in place of another registry, from `at` on: caches hold what that was answered with, and perhaps what
+    /// this was, where it comes from, for `ttl` if nobody asked for another lifetime.
+    #[must_use]
+    pub fn in_place_of(self, before: &Self, ttl: Ttl, at: Timestamp) -> Self {
+        let mut registry = self.with_lingering(before.lingering).served_for(before.ttl, Some(ttl), at);
+        let measure = before.measure(at);
+        for (name, service) in &before.services {
+            if let Some(now) = registry.services.get_mut(name) {
+                Arc::make_mut(now).succeed(service, &measure);
+            } else {
+                let mut nobody = Service::new(name.clone(), None, at);
+                nobody.succeed(service, &measure);
+                registry.forget(&nobody);
+            }
+        }
+        registry
+    }
+
+    fn measure(&self, at: Timestamp) -> Measure {
+        Measure { at, default: self.ttl, default_end: self.lingering.unasking }
+    }
+
+    /// Takes what lingers of a service that nobody knows any more together with that of others.
+    fn forget(&mut self, service: &Service) {
+        let last = service.lingering().and_then(|lingering| lingering.last());
+        self.lingering.forgotten = later(self.lingering.forgotten, last);
+    }
+
+    fn drop_past(&mut self, now: Timestamp) {
+        let Wide { unasking, forgotten } = &mut self.lingering;
+        for end in [unasking, forgotten] {
+            end.take_if(|end| end.is_past(now));
+        }
+    }
+
+    /// The longest lifetime in caches of records that nobody asks another for.
+    pub fn longest_ttl(&self) -> Ttl {
+        self.lingering.unasking.map_or(self.ttl, |end| end.span.max(self.ttl))
+    }
+
+    /// What caches may hold for longer than the answers of now say, of more than one service.
+    pub fn lingering(&self) -> Wide {
+        self.lingering
     }
 
     /// A registry as a store has kept it: every service once, its instances sorted by id.
@@ -270,16 +128,11 @@ impl Registry {
         services: impl IntoIterator<Item = (ServiceName, Vec<Arc<Instance>>, Remains)>,
     ) -> Self {
         let mut registry = Self::starting_at(revision);
-        for (name, instances, Remains { left, lapsed, superseded, settings }) in services {
-            debug_assert!(instances.is_sorted_by(|a, b| a.id < b.id), "sorted by id, each once");
-            let answered = instances.iter().filter(|instance| instance.answered()).count();
-            registry.instances += instances.len();
-            registry.answered += answered;
-            registry.configured += usize::from(settings.is_some());
-            let name_kept = name.clone();
-            let guarded = None;
-            let service =
-                Service { name: name_kept, instances, answered, left, lapsed, superseded, settings, guarded, revision };
+        for (name, instances, remains) in services {
+            let service = Service::restored(name.clone(), instances, remains, revision);
+            registry.instances += service.instances().len();
+            registry.answered += service.answered();
+            registry.configured += usize::from(service.settings().is_some());
             registry.services.insert(name, Arc::new(service));
         }
         registry
@@ -304,9 +157,9 @@ impl Registry {
     /// withheld.
     pub fn critical_for_a_day(&self, now: Timestamp) -> usize {
         let since = now.before(DAY);
-        let doubtful = self.services.values().filter(|service| service.answered < service.instances.len());
+        let doubtful = self.services.values().filter(|service| service.answered() < service.instances().len());
         let is_long = |i: &&Arc<Instance>| i.health() == Health::Critical && i.health_since <= since;
-        doubtful.map(|service| service.instances.iter().filter(is_long).count()).sum()
+        doubtful.map(|service| service.instances().iter().filter(is_long).count()).sum()
     }
 
     /// How many services there are, with those whose name is only remembered.
@@ -332,7 +185,7 @@ impl Registry {
 
     /// A service that has instances.
     pub fn registered(&self, name: &ServiceName) -> Option<&Arc<Service>> {
-        self.service(name).filter(|service| !service.instances.is_empty())
+        self.service(name).filter(|service| !service.instances().is_empty())
     }
 
     /// One instance.
@@ -356,7 +209,7 @@ impl Registry {
         after: Option<&ServiceName>,
     ) -> impl Iterator<Item = &'a Arc<Service>> + use<'a> {
         let after = after.filter(|after| after.is_under(group)).unwrap_or(group);
-        self.services_after(Some(after)).take_while(|service| service.name.is_under(group))
+        self.services_after(Some(after)).take_while(|service| service.name().is_under(group))
     }
 
     /// Goes on by one batch of the store's history. A batch that was applied before changes nothing.
@@ -368,6 +221,7 @@ impl Registry {
             self.apply_to_service(changes, batch);
         }
         self.revision = batch.revision;
+        self.drop_past(batch.at);
     }
 
     /// Shows what a batch would lead to, still at the revision before it: the next command belongs to it too.
@@ -380,43 +234,32 @@ impl Registry {
     /// Applies changes that concern one service.
     fn apply_to_service(&mut self, changes: &[Change], batch: &Batch) {
         let name = changes[0].service();
+        let measure = self.measure(batch.at);
         if !self.services.contains_key(name) {
-            self.services.insert(name.clone(), Arc::new(Service::new(name.clone())));
+            let service = Service::new(name.clone(), self.lingering.forgotten, batch.at);
+            self.services.insert(name.clone(), Arc::new(service));
         }
         let Some(service) = self.services.get_mut(name) else { return };
         // Copied once for a batch, because snapshots share it, and changed in place from then on.
         let service = Arc::make_mut(service);
-        let (instances, answered) = (service.instances.len(), service.answered);
-        let configured = usize::from(service.settings.is_some());
-        if changes.len() > 1 && changes.iter().all(|change| matches!(change, Change::Gone { .. })) {
-            service.remove_many(changes, batch.at);
-        } else {
-            for change in changes {
-                match change {
-                    Change::Put { instance, .. } => service.put(instance.clone(), batch.at),
-                    Change::Gone { instance, cause } => service.remove(instance.id.as_str(), *cause, batch.at),
-                    Change::Configured { settings, .. } => service.settings = settings.clone(),
-                    Change::Guarded { guarded, .. } => service.guarded = guarded.clone(),
-                    Change::Forgotten { transport, .. } => service.left[*transport as usize] = None,
-                }
-            }
-        }
-        service.revision = batch.revision;
-        // Nobody is left who could be kept.
-        service.guarded.take_if(|_| service.instances.is_empty());
-        match service.guarded {
+        let (instances, answered) = (service.instances().len(), service.answered());
+        let configured = usize::from(service.settings().is_some());
+        service.follow(changes, batch.revision, &measure);
+        match service.guarded() {
             Some(_) => drop(self.guarded.insert(name.clone())),
             None => drop(self.guarded.remove(name)),
         }
-        self.instances = self.instances + service.instances.len() - instances;
-        self.answered = self.answered + service.answered - answered;
-        self.configured = self.configured + usize::from(service.settings.is_some()) - configured;
-        if !service.is_named() {
-            service.lapsed.clear();
-            service.superseded.clear();
-            if service.settings.is_none() {
-                self.services.remove(name);
-            }
+        self.instances = self.instances + service.instances().len() - instances;
+        self.answered = self.answered + service.answered() - answered;
+        self.configured = self.configured + usize::from(service.settings().is_some()) - configured;
+        if !service.is_named() && service.settings().is_none() {
+            let service = self.services.remove(name);
+            service.inspect(|service| self.forget(service));
         }
     }
+}
+
+/// The later of two ends.
+fn later(a: Option<End>, b: Option<End>) -> Option<End> {
+    [a, b].into_iter().flatten().max_by_key(|end| end.until)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::ledger::Ledger;
 use super::unknown::Unknown;
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName};
-use crate::registry::{Batch, Change, Registry, Remains, Trail};
+use crate::registry::{Batch, Change, End, Registry, Remains, Trail};
 
 /// The names of an instance.
 pub(super) type InstanceName = (ServiceName, InstanceId);
@@ -55,6 +55,7 @@ impl Dirty {
             instances: all(&self.instances, instance),
             services: all(&self.services, service),
             leases: all(&self.leases, |id| ledger.lease_ttl(*id)),
+            forgotten: registry.lingering().forgotten,
             trail,
         }
     }
@@ -76,6 +77,8 @@ pub struct Group {
     pub(super) instances: Vec<(InstanceName, Option<Arc<Instance>>)>,
     pub(super) services: Vec<(ServiceName, Option<Remains>)>,
     pub(super) leases: Vec<(LeaseId, Option<Duration>)>,
+    /// Until when caches may hold answers of services that nobody knows any more.
+    pub(super) forgotten: Option<End>,
     /// What has happened since the last group that was kept.
     pub(super) trail: Trail,
 }

@@ -6,7 +6,7 @@ use super::local::Local;
 use super::ring::Ring;
 use super::unknown::Unknown;
 use super::{Settings, unix_seconds};
-use crate::model::{Revision, StoreId, Timestamp};
+use crate::model::{StoreId, Timestamp};
 use crate::registry::Registry;
 
 /// Keeps nothing but the latest events, in memory.
@@ -42,7 +42,7 @@ impl Memory {
         let restored = Restored {
             id: StoreId::new(&format!("m{:016x}", rand::random::<u64>())),
             serial_base: unix_seconds(),
-            registry: Registry::starting_at(Revision::default()),
+            registry: Registry::default().served_for(settings.ttl, None, Timestamp::now()),
             leases: Vec::new(),
             unknown: Unknown::default(),
         };

@@ -25,6 +25,7 @@ mod log;
 mod memory;
 mod record;
 mod ring;
+mod service_record;
 pub mod snapshot;
 mod unknown;
 mod waits;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::guard::Guard;
-use crate::model::{InstanceId, Lease, LeaseId, Revision, ServiceName, StoreId};
+use crate::model::{InstanceId, Lease, LeaseId, Revision, ServiceName, StoreId, Ttl};
 use crate::registry::{Actor, Batch, Command, Limits, Outcome, Refusal, Registry};
 pub use census::census;
 pub use embedded::{Embedded, OpenError};
@@ -50,6 +51,8 @@ use std::sync::Arc;
 pub struct Settings {
     /// What the registry may hold.
     pub limits: crate::registry::Limits,
+    /// Lifetime of answers whose instances and services ask for none.
+    pub ttl: Ttl,
     /// How long the name of a service is remembered after its last instance has left.
     pub name_memory: Duration,
     /// Whether leases that were not renewed are believed to have ended.

@@ -14,11 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Addresses, CheckDefaults, CheckKind, CheckSpec, CheckState, Duration, GuardChoice, GuardRule, Health, HttpCheck,
-    HttpMethod, Instance, InstanceId, InstanceLease, Label, LeaseId, Meta, Place, Registration, RequestHeaders,
-    Revision, ServiceName, ServiceSettings, Share, State, Timestamp, Transport, Ttl, Unsaid, WhenAllCritical,
+    Addresses, CheckKind, CheckSpec, CheckState, Duration, Health, HttpCheck, HttpMethod, Instance, InstanceId,
+    InstanceLease, Label, LeaseId, Meta, Registration, RequestHeaders, Revision, ServiceName, State, Timestamp,
+    Transport, Ttl, Unsaid,
 };
-use crate::registry::{Remains, Superseded};
 
 /// The key of an instance's record. No name contains a slash.
 pub(super) fn instance_key(service: &str, id: &str) -> String {
@@ -44,13 +43,13 @@ pub(super) fn malformed(reason: impl ToString) -> RecordError {
     RecordError::Malformed(reason.to_string())
 }
 
-fn encode<T: Serialize>(form: &T) -> Vec<u8> {
+pub(super) fn encode<T: Serialize>(form: &T) -> Vec<u8> {
     let mut octets = vec![V1];
     serde_json::to_writer(&mut octets, form).expect("a record has text keys and is written to memory");
     octets
 }
 
-fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
     match octets.split_first() {
         Some((&V1, json)) => serde_json::from_slice(json).map_err(malformed),
         Some((version @ b'2'..=b'9', _)) => Err(RecordError::Future(char::from(*version))),
@@ -58,7 +57,7 @@ fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, RecordError> {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -70,11 +69,11 @@ fn is_one(number: &u16) -> bool {
     *number == 1
 }
 
-fn tcp() -> Transport {
+pub(super) fn tcp() -> Transport {
     Transport::Tcp
 }
 
-fn is_tcp(transport: &Transport) -> bool {
+pub(super) fn is_tcp(transport: &Transport) -> bool {
     *transport == Transport::Tcp
 }
 
@@ -408,142 +407,4 @@ pub(super) fn write_lease(ttl: Duration, foreign: Option<&Foreign>) -> Vec<u8> {
 pub(super) fn read_lease(octets: &[u8]) -> Result<(Duration, Foreign), RecordError> {
     let form: LeaseV1 = decode(octets)?;
     Ok((form.ttl, form.foreign))
-}
-
-/// What is known of a service besides its instances; its name is the key.
-#[derive(Debug, Serialize, Deserialize)]
-struct ServiceV1 {
-    #[serde(default, skip_serializing_if = "is_default")]
-    left_tcp: Option<u64>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    left_udp: Option<u64>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    lapsed: Vec<InstanceId>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    superseded: Vec<SupersededV1>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    settings: Option<SettingsV1>,
-    #[serde(flatten)]
-    foreign: Foreign,
-}
-
-/// An instance whose place another has taken.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct SupersededV1 {
-    id: InstanceId,
-    addresses: Vec<IpAddr>,
-    port: u16,
-    #[serde(default = "tcp", skip_serializing_if = "is_tcp")]
-    protocol: Transport,
-    #[serde(default, skip_serializing_if = "is_default")]
-    generation: Option<u64>,
-}
-
-impl SupersededV1 {
-    fn new(Superseded { id, place, generation }: &Superseded) -> Self {
-        let Place { addresses, port, protocol } = place;
-        let addresses = addresses.iter().collect();
-        Self { id: id.clone(), addresses, port: *port, protocol: *protocol, generation: *generation }
-    }
-
-    fn read(self) -> Result<Superseded, RecordError> {
-        let Self { id, addresses, port, protocol, generation } = self;
-        let addresses = Addresses::new(addresses).map_err(malformed)?;
-        Ok(Superseded { id, place: Place { addresses, port, protocol }, generation })
-    }
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct SettingsV1 {
-    #[serde(default, skip_serializing_if = "is_default")]
-    ttl: Option<Duration>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    guard: Option<GuardV1>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    all_when_critical: bool,
-    #[serde(default, skip_serializing_if = "is_default")]
-    fallback: Option<ServiceName>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    check_defaults: CheckDefaultsV1,
-}
-
-/// How checks of a service are made that do not say so themselves.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct CheckDefaultsV1 {
-    #[serde(default, skip_serializing_if = "is_default")]
-    interval: Option<Duration>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    fast_interval: Option<Duration>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    timeout: Option<Duration>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    rise: Option<u8>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    fall: Option<u8>,
-}
-
-/// Whether a service is guarded, and by which rule.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum GuardV1 {
-    Off,
-    On { ratio: f64, min: u16, window: Duration, max: Duration },
-}
-
-impl SettingsV1 {
-    fn new(settings: &ServiceSettings) -> Self {
-        let ServiceSettings { ttl, check_defaults, guard, when_all_critical, fallback } = settings;
-        let CheckDefaults { interval, fast_interval, timeout, rise, fall } = *check_defaults;
-        let check_defaults = CheckDefaultsV1 { interval, fast_interval, timeout, rise, fall };
-        let guard = guard.map(|choice| match choice {
-            GuardChoice::Off => GuardV1::Off,
-            GuardChoice::On(GuardRule { ratio, min, window, max }) => {
-                GuardV1::On { ratio: ratio.fraction(), min, window, max }
-            }
-        });
-        let all_when_critical = *when_all_critical == WhenAllCritical::All;
-        Self { ttl: ttl.map(Ttl::duration), guard, all_when_critical, fallback: fallback.clone(), check_defaults }
-    }
-
-    fn read(self) -> Result<ServiceSettings, RecordError> {
-        let Self { ttl, guard, all_when_critical, fallback, check_defaults } = self;
-        let CheckDefaultsV1 { interval, fast_interval, timeout, rise, fall } = check_defaults;
-        let check_defaults = CheckDefaults { interval, fast_interval, timeout, rise, fall };
-        if !check_defaults.is_possible() {
-            return Err(malformed("its check defaults have a value that none may have"));
-        }
-        let guard = match guard {
-            None => None,
-            Some(GuardV1::Off) => Some(GuardChoice::Off),
-            Some(GuardV1::On { ratio, min, window, max }) => {
-                let ratio = Share::new(ratio).map_err(malformed)?;
-                Some(GuardChoice::On(GuardRule { ratio, min, window, max }))
-            }
-        };
-        let when_all_critical = if all_when_critical { WhenAllCritical::All } else { WhenAllCritical::None };
-        let ttl = ttl.map(Ttl::new).transpose().map_err(malformed)?;
-        Ok(ServiceSettings { ttl, check_defaults, guard, when_all_critical, fallback })
-    }
-}
-
-/// The record of a service.
-pub(super) fn write_service(remains: &Remains, foreign: Option<&Foreign>) -> Vec<u8> {
-    let left = |transport: Transport| remains.left[transport as usize].map(Timestamp::as_millis);
-    encode(&ServiceV1 {
-        left_tcp: left(Transport::Tcp),
-        left_udp: left(Transport::Udp),
-        lapsed: remains.lapsed.clone(),
-        superseded: remains.superseded.iter().map(SupersededV1::new).collect(),
-        settings: remains.settings.as_deref().map(SettingsV1::new),
-        foreign: foreign.cloned().unwrap_or_default(),
-    })
-}
-
-/// What a record says of a service, and what of it this version does not know.
-pub(super) fn read_service(octets: &[u8]) -> Result<(Remains, Foreign), RecordError> {
-    let form: ServiceV1 = decode(octets)?;
-    let settings = form.settings.map(|settings| settings.read().map(Arc::new));
-    let left = [form.left_tcp, form.left_udp].map(|left| left.map(Timestamp::from_millis));
-    let superseded = form.superseded.into_iter().map(SupersededV1::read).collect::<Result<_, _>>()?;
-    Ok((Remains { left, lapsed: form.lapsed, superseded, settings: settings.transpose()? }, form.foreign))
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::linger::{Serving, Until};
 use super::name::wire_key;
 use super::service::ServiceAnswers;
 use super::{Settings, Zone};
 use crate::model::{Revision, ServiceName, Transport};
-use crate::registry::{Registry, Service};
+use crate::registry::{End, Registry};
 
 /// The one writer of a zone. Its readers hold the [`Zone`] itself.
 #[derive(Debug)]
@@ -17,13 +18,15 @@ pub struct Publisher {
     serial_base: u32,
     /// Whether records have changed since the serial moved.
     is_changed: bool,
+    /// Until when caches hold what was answered with a longer lifetime than the zone has now, as far as that is known.
+    default_end: Option<(End, Until)>,
 }
 
 impl Publisher {
     /// An empty zone that is not loaded yet.
     pub fn new(settings: Settings) -> Self {
         let serial_base = settings.serial;
-        Self { zone: Arc::new(Zone::new(settings)), serial_base, is_changed: false }
+        Self { zone: Arc::new(Zone::new(settings)), serial_base, is_changed: false, default_end: None }
     }
 
     /// Sets the serial of revision 0, before anything is published.
@@ -36,15 +39,17 @@ impl Publisher {
         self.zone.clone()
     }
 
-    /// Serves a service as it is now, or its absence. [`Self::stamp`] moves the serial when all that belongs together
+    /// Serves a service as a registry has it now, or its absence. [`Self::stamp`] moves the serial when all that belongs together
     /// is served.
-    pub fn publish(&mut self, name: &ServiceName, service: Option<&Arc<Service>>) {
+    pub fn publish(&mut self, name: &ServiceName, registry: &Registry) {
+        let service = registry.service(name);
+        let serving = self.serving(registry);
         let key = wire_key(name.as_str());
         let node = self.zone.index.get(&key);
         let before = node.as_ref().and_then(|node| node.service.as_deref());
         let after = service
             .filter(|service| service.is_named())
-            .map(|service| ServiceAnswers::new(service.clone()).following(before, self.zone.settings.ttl));
+            .map(|service| ServiceAnswers::new(service.clone()).following(before, &serving));
         let changed = match (before, &after) {
             (None, None) => return,
             (Some(before), Some(after)) => !after.same_records(before),
@@ -65,6 +70,20 @@ impl Publisher {
         self.is_changed |= changed;
     }
 
+    fn serving(&mut self, registry: &Registry) -> Serving {
+        let default_end = None;
+        let serving = Serving {
+            default: self.zone.settings.ttl,
+            default_end,
+            is_first: !self.zone.is_loaded(),
+            now: Until::now(),
+        };
+        let known = |end: &End| self.default_end.filter(|(known, _)| known == end);
+        let end = registry.lingering().unasking;
+        self.default_end = end.map(|end| known(&end).unwrap_or_else(|| (end, serving.until(end))));
+        Serving { default_end: self.default_end.map(|(_, until)| until), ..serving }
+    }
+
     /// Moves the serial to that of a revision (RFC 1982), when records have changed since it last moved. Revisions grow,
     /// also across restarts, so serials do.
     pub fn stamp(&mut self, revision: Revision) {
@@ -77,10 +96,10 @@ impl Publisher {
     /// do the same in pieces, for who has something else to do in between.
     pub fn publish_all(&mut self, registry: &Registry) {
         for name in self.absent_from(registry) {
-            self.publish(&name, None);
+            self.publish(&name, registry);
         }
         for service in registry.services_after(None) {
-            self.publish(service.name(), Some(service));
+            self.publish(service.name(), registry);
         }
         self.complete(registry.revision());
     }

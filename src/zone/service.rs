@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::kind::{Kind, Pick};
-use super::linger::{Lingering, Until};
+use super::linger::{Lingers, Serving, Until, full_ttl, ttl_asked};
 use super::name::wire_key;
 use super::notice::{Notice, is_open};
 use super::order::Order;
@@ -65,7 +65,7 @@ pub(super) struct ServiceAnswers {
     /// The transport of all answered instances, when they share one.
     transport: Option<Transport>,
     /// What caches hold for longer.
-    lingering: Lingering,
+    lingers: Option<Box<Lingers>>,
     /// Whether those answered are critical, for want of any that is well.
     is_failing_open: bool,
     /// What is said with its answers, when they are not the ordinary ones.
@@ -103,7 +103,7 @@ impl ServiceAnswers {
                 Order::new(members.iter().map(|i| (of(*i).weight, instances[*i as usize].id.as_str().as_bytes())));
             groups.push(Group { members: start..start + members.len(), order });
         }
-        let of_service = service.settings().and_then(|settings| settings.ttl);
+        let of_service = ttl_asked(&service);
         let (mut services, mut v4, mut v6) = (Totals::default(), Totals::default(), Totals::default());
         let mut seen: HashSet<IpAddr, foldhash::fast::RandomState> = HashSet::default();
         let preferred = groups.first().map_or(0, |group| group.members.len());
@@ -141,7 +141,7 @@ impl ServiceAnswers {
             v4,
             v6,
             transport,
-            lingering: Lingering::default(),
+            lingers: None,
             is_failing_open,
             notice,
             fallback,
@@ -150,20 +150,15 @@ impl ServiceAnswers {
     }
 
     /// These answers in place of those before, of which caches may hold some.
-    pub(super) fn following(mut self, before: Option<&Self>, default: Ttl) -> Self {
-        fn lifetimes(answers: &ServiceAnswers, default: Ttl) -> impl Iterator<Item = (&Arc<Instance>, Ttl)> {
-            answers.registered().iter().map(move |instance| (instance, answers.ttl_of(instance, default)))
-        }
-        let nothing = Lingering::default();
-        let known = before.map_or(&nothing, |before| &before.lingering);
-        let given = before.into_iter().flat_map(|before| lifetimes(before, default));
-        self.lingering = known.follow(given, lifetimes(&self, default), Until::now());
+    pub(super) fn following(mut self, before: Option<&Self>, serving: &Serving) -> Self {
+        let before = before.map(|before| (&*before.service, before.lingers.as_deref()));
+        self.lingers = Lingers::following(before, &self.service, serving);
         self
     }
 
     /// When no cache holds an answer with a draining instance any more.
     pub(super) fn safe_to_stop_at(&self, id: &InstanceId) -> Option<Until> {
-        self.lingering.of_drained(id.as_str())
+        self.lingers.as_ref()?.of_drained(id.as_str())
     }
 
     pub(super) fn service(&self) -> &Service {
@@ -256,12 +251,12 @@ impl ServiceAnswers {
 
     /// The lifetime of an instance's records: its own, its service's, or the server's.
     pub(super) fn ttl_of(&self, instance: &Instance, default: Ttl) -> Ttl {
-        self.lifetime(instance.registration.ttl.unwrap_or_else(|| self.ttl(default)))
+        self.lifetime(full_ttl(&self.service, instance, default))
     }
 
     /// The lifetime of records whose instances ask for none.
     pub(super) fn ttl(&self, default: Ttl) -> Ttl {
-        self.service.settings().and_then(|settings| settings.ttl).unwrap_or(default)
+        ttl_asked(&self.service).unwrap_or(default)
     }
 
     /// How long records may be believed that were to live for `ttl`: half of it while the service is guarded.

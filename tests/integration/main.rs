@@ -12,6 +12,7 @@ mod guard;
 mod http;
 mod journal;
 mod layers;
+mod lingering;
 mod partition;
 mod process;
 mod run;

@@ -125,7 +125,7 @@ impl Player {
                 let expected: rollcall::model::Duration = expected.parse().unwrap();
                 // Rounded: each `advance` takes a millisecond more.
                 let elapsed = started.elapsed() + std::time::Duration::from_millis(500);
-                assert_eq!(elapsed.as_secs(), expected.std().as_secs());
+                assert_eq!(elapsed.as_secs(), expected.std().as_secs(), "{}", step.line);
             }
             "settings" => self.request("PUT", &format!("/v1/services/{word}/settings"), rest).await,
             "events" => self.events(word, &step.below).await,

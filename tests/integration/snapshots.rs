@@ -153,7 +153,7 @@ async fn a_snapshot_of_one_engine_is_restored_by_another() {
 }
 
 impl World {
-    async fn lines(&self) -> Vec<u8> {
+    pub(crate) async fn lines(&self) -> Vec<u8> {
         let request = Request::get("/v1/snapshot").header("host", "rollcall.test").body(Body::empty()).unwrap();
         let mut request = request;
         request.extensions_mut().insert(rollcall::api::Peer("192.0.2.1:1".parse().unwrap()));
@@ -164,7 +164,7 @@ impl World {
         response.into_body().collect().await.unwrap().to_bytes().to_vec()
     }
 
-    async fn restore(&self, media_type: &str, lines: &[u8]) -> (u16, Value) {
+    pub(crate) async fn restore(&self, media_type: &str, lines: &[u8]) -> (u16, Value) {
         let request = Request::put("/v1/snapshot").header("host", "rollcall.test").header("content-type", media_type);
         let reply = self.send(request.body(Body::from(lines.to_vec())).unwrap()).await;
         (reply.status, reply.body)

@@ -444,11 +444,11 @@ async fn names_are_remembered_for_as_long_as_they_should_be() {
     }
 }
 
-fn configure(name: &str, settings: Option<ServiceSettings>) -> Command {
+pub(crate) fn configure(name: &str, settings: Option<ServiceSettings>) -> Command {
     Command::Configure { service: service(name), settings }
 }
 
-fn settings(seconds: u64) -> Option<ServiceSettings> {
+pub(crate) fn settings(seconds: u64) -> Option<ServiceSettings> {
     let ttl = Ttl::new(rollcall::model::Duration::from_secs(seconds)).unwrap();
     Some(ServiceSettings { ttl: Some(ttl), ..ServiceSettings::default() })
 }

@@ -35,6 +35,7 @@ fn a_group_exists_for_as_long_as_what_is_in_it() {
         changes: vec![put],
     });
 
+    let nothing = Registry::default();
     let done = AtomicBool::new(false);
     let rcode = |name: &str| {
         let name = Name::from_ascii(name).unwrap();
@@ -56,9 +57,9 @@ fn a_group_exists_for_as_long_as_what_is_in_it() {
             }
         });
         for revision in 1..20_000 {
-            publisher.publish(&name, registry.service(&name));
+            publisher.publish(&name, &registry);
             publisher.stamp(Revision(2 * revision));
-            publisher.publish(&name, None);
+            publisher.publish(&name, &nothing);
             publisher.stamp(Revision(2 * revision + 1));
         }
         done.store(true, Ordering::Relaxed);

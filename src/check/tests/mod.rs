@@ -20,7 +20,7 @@ use super::{Guarding, Reports, Settings, Targets};
 use crate::guard::{Census, Guard, Moment};
 use crate::model::{
     CheckDefaults, CheckSpec, Duration, GuardRule, Health, Heard, Hint, Lease, LeaseId, Registration, Remark, Revision,
-    SelfReport, ServiceName, ServiceSettings, State, StoreId, Timestamp, Unheard, Unsaid,
+    SelfReport, ServiceName, ServiceSettings, State, StoreId, Timestamp, Ttl, Unheard, Unsaid,
 };
 use crate::registry::{
     Actor, Amendment, Command, Expiry, IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry, Reserved,
@@ -129,7 +129,8 @@ impl Rig {
         };
         let name_memory = StdDuration::from_secs(3600);
         let history = Keep { age: name_memory, events: 1000 };
-        let memory = Memory::new(store::Settings { limits, name_memory, history, guard: Default::default() });
+        let memory =
+            Memory::new(store::Settings { limits, ttl: Ttl::USUAL, name_memory, history, guard: Default::default() });
         let store = Arc::new(Flaky { memory, away: AtomicBool::new(false), observations: watch::Sender::new(0) });
         let ((checker, reports), shutdown, metrics) = spawn(&store, settings);
         Self { watch: store.watch(None), store, registry: Registry::default(), metrics, shutdown, checker, reports }

@@ -10,16 +10,20 @@
 //! | 5, 6 | a lease: its number in 8 octets; 5 has a record, 6 is gone |
 //! | 7 | an event: revision in 8 octets, which change of it in 4, a record |
 //! | 8 | events up to a time, in milliseconds since 1970 in 8 octets, are not here because later ones push them out at once |
+//! | 9 | until when answers of services that nobody knows any more may be in caches: milliseconds since 1970 in 8 octets, and seconds in 2 |
 //!
 //! A key is its length in 2 octets and as much UTF-8, a record its length in 4 and its octets; the most significant octet
 //! comes first. The records are those of the tables, so to apply a frame nothing has to be understood.
 
+use std::time::Duration;
+
 use super::event_record;
-use crate::model::Revision;
-use crate::registry::Trail;
+use crate::model::{Revision, Timestamp, Ttl};
+use crate::registry::{End, Trail};
 use crate::store::group::Group;
 use crate::store::history::{Keep, superfluous};
 use crate::store::record::{self, instance_key};
+use crate::store::service_record;
 use crate::store::unknown::Unknown;
 
 /// Octets of a frame before its entries.
@@ -38,6 +42,8 @@ pub(super) enum Entry<'a> {
     Event((u64, u32), &'a [u8]),
     /// Events up to a time are missing.
     Since(u64),
+    /// Until when answers of services that nobody knows any more may be in caches.
+    Forgotten(End),
 }
 
 /// The octets of one group.
@@ -57,13 +63,16 @@ impl Frame {
         for (name, remains) in &group.services {
             let name = name.as_str();
             let record = remains.as_ref();
-            let record = record.map(|remains| record::write_service(remains, unknown.services.get(name)));
+            let record = record.map(|remains| service_record::write(remains, unknown.services.get(name)));
             frame.put(Entry::Service(name, record.as_deref()));
         }
         for (id, ttl) in &group.leases {
             let id = id.number();
             let record = ttl.map(|ttl| record::write_lease(ttl, unknown.leases.get(&id)));
             frame.put(Entry::Lease(id, record.as_deref()));
+        }
+        if let Some(end) = group.forgotten {
+            frame.put(Entry::Forgotten(end));
         }
         frame.put_trail(&group.trail, keep);
         frame
@@ -146,6 +155,11 @@ impl Frame {
                 self.0.push(8);
                 self.0.extend(millis.to_be_bytes());
             }
+            Entry::Forgotten(end) => {
+                self.0.push(9);
+                self.0.extend(end.until.as_millis().to_be_bytes());
+                self.0.extend((end.span.secs() as u16).to_be_bytes());
+            }
         }
     }
 
@@ -181,6 +195,11 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
             Entry::Event(at, record(rest)?)
         }
         8 => Entry::Since(u64::from_be_bytes(array(rest)?)),
+        9 => {
+            let until = Timestamp::from_millis(u64::from_be_bytes(array(rest)?));
+            let span = Ttl::spanning(Duration::from_secs(u16::from_be_bytes(array(rest)?).into()));
+            Entry::Forgotten(End { until, span })
+        }
         _ => return None,
     })
 }

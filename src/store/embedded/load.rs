@@ -9,15 +9,16 @@ use tokio::time::Instant;
 use super::frame::Frame;
 use super::schema::{
     APPLIED, CLEAN, FORMAT, FORMAT_FIRST, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE,
-    SERVICES, STORE,
+    SERVICES, STORE, TTL,
 };
 use super::wal::{self, Anchor, WalError};
-use super::{events, pages};
-use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId, Timestamp};
+use super::{ends, events, pages};
+use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId, Timestamp, Ttl};
 use crate::registry::{Registry, Remains};
 use crate::store::history::Keep;
 use crate::store::journal::Restored;
 use crate::store::record::{self, RecordError};
+use crate::store::service_record;
 use crate::store::unknown::Unknown;
 
 /// Why what is in a database cannot be read.
@@ -160,7 +161,7 @@ pub(super) fn load(database: &Database) -> Result<Restored, LoadError> {
     for entry in transaction.open_table(SERVICES)?.iter()? {
         let (key, octets) = entry?;
         let name = service_name(key.value())?;
-        let (remain, foreign) = record::read_service(octets.value()).map_err(|error| at("service", &name, error))?;
+        let (remain, foreign) = service_record::read(octets.value()).map_err(|error| at("service", &name, error))?;
         if !foreign.is_empty() {
             unknown.services.insert(key.value().to_owned(), foreign);
         }
@@ -172,7 +173,7 @@ pub(super) fn load(database: &Database) -> Result<Restored, LoadError> {
     Ok(Restored {
         id: StoreId::new(&format!("e{:016x}", number(STORE)?)),
         serial_base: number(SERIAL_BASE)? as u32,
-        registry: Registry::restored(Revision(number(REVISION)?), services),
+        registry: Registry::restored(Revision(number(REVISION)?), services).with_lingering(ends::read(&meta)?),
         leases,
         unknown,
     })
@@ -226,11 +227,13 @@ fn read_instances(
     Ok(services)
 }
 
-/// Begins another life: serials of this one are beyond those of the last, and there is a journal of events.
-pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64) -> Result<(), redb::Error> {
+/// Begins another life: serials of this one are beyond those of the last, there is a journal of events, and answers that
+/// nobody asks another lifetime for have this one.
+pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64, ttl: Ttl) -> Result<(), redb::Error> {
     restored.serial_base = restored.serial_base.wrapping_add(1);
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
+    let now = Timestamp::now();
     {
         let mut meta = transaction.open_table(META)?;
         meta.insert(FORMAT, FORMAT_NOW)?;
@@ -238,7 +241,11 @@ pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64) 
         meta.insert(APPLIED, applied)?;
         // From now on the log may have more.
         meta.insert(CLEAN, 0)?;
+        let before = meta.insert(TTL, u64::from(ttl.secs()))?.map(|value| value.value());
+        let before = before.map(|seconds| Ttl::spanning(std::time::Duration::from_secs(seconds)));
+        restored.registry = std::mem::take(&mut restored.registry).served_for(ttl, before, now);
+        ends::write(&mut meta, restored.registry.lingering())?;
     }
-    events::begin(&transaction, Timestamp::now())?;
+    events::begin(&transaction, now)?;
     Ok(transaction.commit()?)
 }

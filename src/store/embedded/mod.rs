@@ -15,6 +15,7 @@
 //! Renewals never touch the disk: a lease is kept with its length, not its deadline, and has a full term after a start.
 //! Health is kept when it turns. One process uses a directory. The file is never overwritten when it cannot be read.
 
+mod ends;
 mod event_record;
 mod events;
 mod frame;
@@ -44,7 +45,6 @@ use self::load::LoadError;
 use self::place::Place;
 use self::wal::{Wal, WalError};
 use super::Settings;
-use super::history::Keep;
 use super::journal::Restored;
 use super::local::Local;
 
@@ -153,7 +153,7 @@ impl Embedded {
         place.make()?;
         let (database, wal, restored) = guarded(&place, || {
             let database = place.open(true)?;
-            let (wal, restored) = read(&place, &database, settings.history)?;
+            let (wal, restored) = read(&place, &database, &settings)?;
             Ok((database, wal, restored))
         })?;
         tracing::info!(
@@ -170,7 +170,7 @@ impl Embedded {
     }
 }
 
-fn read(place: &Place, database: &Database, keep: Keep) -> Result<(Wal, Restored), OpenError> {
+fn read(place: &Place, database: &Database, settings: &Settings) -> Result<(Wal, Restored), OpenError> {
     let path = || place.file().to_owned();
     let failed = |error| match error {
         LoadError::Future(detail) => OpenError::Future { path: path(), detail },
@@ -181,9 +181,9 @@ fn read(place: &Place, database: &Database, keep: Keep) -> Result<(Wal, Restored
     };
     let standing = load::standing(database).map_err(failed)?;
     let log = Arc::new(place.open_wal(standing.is_clean)?);
-    let anchor = load::recover(database, &*log, standing, keep).map_err(failed)?;
+    let anchor = load::recover(database, &*log, standing, settings.history).map_err(failed)?;
     let mut restored = load::load(database).map_err(failed)?;
-    load::begin(database, &mut restored, anchor.applied).map_err(|error| place.error(error))?;
+    load::begin(database, &mut restored, anchor.applied, settings.ttl).map_err(|error| place.error(error))?;
     let wal = Wal::after(log, anchor).map_err(|error| OpenError::File { path: place.wal(), error })?;
     Ok((wal, restored))
 }

@@ -6,15 +6,16 @@ use std::sync::{Arc, Weak};
 
 use redb::{Database, Durability, WriteTransaction};
 
-use super::events;
 use super::frame::{Entry, Frame};
 use super::schema::{APPLIED, CLEAN, INSTANCES, LEASES, META, REVISION, SERVICES};
 use super::slot::Slot;
+use super::{ends, events};
 use crate::model::Timestamp;
-use crate::registry::Service;
+use crate::registry::{Service, Wide};
 use crate::store::group::Whole;
 use crate::store::history::Keep;
 use crate::store::record::{self, instance_key};
+use crate::store::service_record;
 
 /// Opens the database again after a write has failed.
 pub(super) type Reopen = Box<dyn Fn() -> Result<Database, String> + Send>;
@@ -117,12 +118,13 @@ pub(super) fn apply(
     number: u64,
     keep: Keep,
 ) -> Result<(), redb::Error> {
-    let (mut instances, mut services, mut leases) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut instances, mut services, mut leases, mut forgotten) = (Vec::new(), Vec::new(), Vec::new(), None);
     for entry in frames.iter().flat_map(|frame| frame.entries()) {
         match entry {
             Entry::Instance(key, record) => instances.push((key, record)),
             Entry::Service(key, record) => services.push((key, record)),
             Entry::Lease(id, record) => leases.push((id, record)),
+            Entry::Forgotten(end) => forgotten = Some(end),
             Entry::Event(..) | Entry::Since(_) => {}
         }
     }
@@ -153,6 +155,7 @@ pub(super) fn apply(
         meta.insert(REVISION, frame.revision())?;
     }
     meta.insert(APPLIED, number)?;
+    ends::write(&mut meta, Wide { forgotten, ..Wide::default() })?;
     Ok(())
 }
 
@@ -179,7 +182,7 @@ fn replace(database: &Database, whole: &Whole, number: u64, keep: Keep) -> Resul
             }
             let remains = service.remains();
             if !remains.is_empty() {
-                of_services.insert(name, record::write_service(&remains, unknown.services.get(name)).as_slice())?;
+                of_services.insert(name, service_record::write(&remains, unknown.services.get(name)).as_slice())?;
             }
         }
     }
@@ -197,6 +200,7 @@ fn replace(database: &Database, whole: &Whole, number: u64, keep: Keep) -> Resul
         let mut meta = transaction.open_table(META)?;
         meta.insert(REVISION, registry.revision().0)?;
         meta.insert(APPLIED, number)?;
+        ends::write(&mut meta, registry.lingering())?;
     }
     Ok(transaction)
 }

@@ -10,8 +10,10 @@
 //!
 //! `meta` holds `format` (the version of this table of tables: 2), `store` (the identity of the history), `revision`,
 //! `serial_base`, `events_since` (milliseconds since 1970 from which on no event is missing), `applied` (the number of the
-//! last frame of the log that is in the tables) and `clean` (1 when the log has no further ones, 0 when it may). A version
-//! that reads format 2 reads all of it; one that needs another format writes another number. Format 1 had no log.
+//! last frame of the log that is in the tables) and `clean` (1 when the log has no further ones, 0 when it may); `ttl`
+//! (seconds that answers last which nobody asks another lifetime for), and until when longer ones may be in caches:
+//! `unasking_until` and `unasking_span` of instances that ask for none, `forgotten_until` and `forgotten_span` of services
+//! that nobody knows any more, in milliseconds since 1970 and in seconds; these may be missing. A version that reads format 2 reads all of it; one that needs another format writes another number. Format 1 had no log.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -35,6 +37,11 @@ pub(super) const SERIAL_BASE: &str = "serial_base";
 pub(super) const EVENTS_SINCE: &str = "events_since";
 pub(super) const APPLIED: &str = "applied";
 pub(super) const CLEAN: &str = "clean";
+pub(super) const TTL: &str = "ttl";
+pub(super) const UNASKING_UNTIL: &str = "unasking_until";
+pub(super) const UNASKING_SPAN: &str = "unasking_span";
+pub(super) const FORGOTTEN_UNTIL: &str = "forgotten_until";
+pub(super) const FORGOTTEN_SPAN: &str = "forgotten_span";
 
 /// The version that this program writes.
 pub(super) const FORMAT_NOW: u64 = 2;

@@ -8,7 +8,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Addresses, CheckKind, CheckSpec, Health, Meta, Registration, ServiceSettings, State, Timestamp};
+use crate::model::{
+    Addresses, CheckKind, CheckSpec, Health, Meta, Registration, ServiceSettings, State, Timestamp, Ttl,
+};
 use crate::registry::{Amendment, Expiry, IdChoice, Limits, Observation, Precondition, Scope};
 use crate::store::Keep;
 
@@ -45,7 +47,10 @@ pub(in crate::store) enum Wish {
 fn registration() -> impl Strategy<Value = Registration> {
     let place = (1..4_u8, 1..4_u8, any::<bool>());
     let mind = (any::<bool>(), option::of(3..9_u64), option::of(0..3_u64), prop::bool::weighted(0.2), any::<bool>());
-    (place, mind).prop_map(|((families, last, is_udp), (is_checked, evict, generation, shared_address, is_tagged))| {
+    let ttl = option::of((0..9_u64).prop_map(|seconds| Ttl::new(Duration::from_secs(seconds)).unwrap()));
+    (place, mind, ttl).prop_map(|(place, mind, ttl)| {
+        let (families, last, is_udp) = place;
+        let (is_checked, evict, generation, shared_address, is_tagged) = mind;
         let v4 = (families & 1 != 0).then(|| [10, 0, 0, last].into());
         let v6 = (families & 2 != 0).then(|| [0xfd00, 0, 0, 0, 0, 0, 0, last.into()].into());
         let check = CheckSpec {
@@ -68,7 +73,7 @@ fn registration() -> impl Strategy<Value = Registration> {
             weight: 1,
             tags: if is_tagged { ["a".parse().unwrap()].into() } else { Default::default() },
             meta: Meta::default(),
-            ttl: None,
+            ttl,
             https: false,
             checks: is_checked.then_some(check).into_iter().collect(),
             initial_health: Health::Unknown,
@@ -204,7 +209,7 @@ pub(in crate::store) fn settings() -> Settings {
         reserved: Default::default(),
     };
     let history = Keep { age: StdDuration::from_secs(3600), events: 10 };
-    Settings { limits, name_memory: StdDuration::from_secs(5), history, guard: Default::default() }
+    Settings { limits, ttl: Ttl::USUAL, name_memory: StdDuration::from_secs(5), history, guard: Default::default() }
 }
 
 fn shown(ledger: &Ledger) -> String {

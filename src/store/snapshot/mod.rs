@@ -1,13 +1,14 @@
 //! All that a store keeps as lines of JSON: to keep elsewhere, to look at, and to put back into a store of any engine.
 //!
 //! ```text
-//! {"format":1,"zone":"svc.internal","store":"e0123456789abcdef","revision":17,"time":"2026-01-01T00:00:00.000Z"}
+//! {"format":1,"zone":"svc.internal","store":"e0123456789abcdef","revision":17,"time":"2026-01-01T00:00:00.000Z","ttl":"1m"}
 //! {"lease":"61c9ab1de0e04a3d","form":1,"record":{"ttl":"15s"}}
 //! {"service":"web","form":1,"record":{"settings":{"ttl":"10s"}}}
 //! {"instance":"web/w1","form":1,"record":{"addresses":["10.0.0.7"],"port":80,…}}
 //! {"end":{"services":1,"instances":1,"leases":1},"checksum":"…"}
 //! ```
 //!
+//! `ttl` is how long answers last that nobody asks another lifetime for, where that is not 5 s.
 //! Leases come first, by id; then services, in the order of names in a zone, each with its instances by id. A service
 //! has a line of its own when more is known of it than instances. Records are those of the embedded store, in the same
 //! forms. The checksum is SipHash-2-4 of 128 bits with a key of zeros over all lines before it: a file that was cut or
@@ -26,7 +27,7 @@ use serde::Serialize;
 
 use super::group::Whole;
 use super::unknown::Unknown;
-use crate::model::{Duration, Instance, LeaseId, Revision, ServiceName};
+use crate::model::{Duration, Instance, LeaseId, Revision, ServiceName, Timestamp, Ttl};
 use crate::registry::{Refusal, Registry, Remains, Trail};
 pub use read::Reader;
 pub use write::Lines;
@@ -73,6 +74,8 @@ pub(super) type Kept = (ServiceName, Vec<Arc<Instance>>, Remains);
 #[derive(Debug)]
 pub struct Restorable {
     pub(super) revision: Revision,
+    /// How long answers lasted, where it was taken, that nobody asked another lifetime for.
+    pub(super) ttl: Ttl,
     pub(super) services: Vec<Kept>,
     pub(super) leases: Vec<(LeaseId, Duration)>,
     pub(super) unknown: Unknown,
@@ -115,7 +118,7 @@ impl Restorable {
             }
             (name, instances, remains)
         });
-        let registry = Registry::restored(revision, services);
+        let registry = Registry::restored(revision, services).in_place_of(before, self.ttl, Timestamp::now());
         let trail = Trail::new(before.clone(), Vec::new());
         Whole { registry, leases: self.leases, unknown: Arc::new(self.unknown), trail }
     }

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{Counts, FORMAT, Fault, Restorable, SnapshotError, bounds};
-use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, Revision, ServiceName};
+use crate::model::{Duration, Instance, InstanceId, Lease, LeaseId, Revision, ServiceName, Ttl};
 use crate::registry::{Limits, Refusal, Registry, Remains};
 use crate::store::record::{self, RecordError};
+use crate::store::service_record;
 use crate::store::unknown::Unknown;
 
 /// Octets of one line. The longest are those of services that remember a thousand instances that are gone.
@@ -24,6 +25,7 @@ struct Header {
     format: u64,
     #[serde(default)]
     revision: u64,
+    ttl: Option<Duration>,
 }
 
 /// Any line but the first.
@@ -97,6 +99,7 @@ impl Reader {
     pub fn new(limits: Limits, before: Registry) -> Self {
         let found = Restorable {
             revision: Revision::default(),
+            ttl: Ttl::USUAL,
             services: Vec::new(),
             leases: Vec::new(),
             unknown: Unknown::default(),
@@ -173,7 +176,7 @@ impl Reader {
         }
         if self.part == Part::Header {
             let header = self.header(octets);
-            self.found.revision = self.at(header)?;
+            (self.found.revision, self.found.ttl) = self.at(header)?;
             self.part = Part::Leases;
             self.checksum.write(octets);
             return Ok(());
@@ -216,9 +219,12 @@ impl Reader {
         Ok(())
     }
 
-    fn header(&self, octets: &[u8]) -> Result<Revision, Fault> {
+    fn header(&self, octets: &[u8]) -> Result<(Revision, Ttl), Fault> {
         match serde_json::from_slice::<Header>(octets) {
-            Ok(Header { format: FORMAT, revision }) if revision < u64::MAX >> 1 => Ok(Revision(revision)),
+            Ok(Header { format: FORMAT, revision, ttl }) if revision < u64::MAX >> 1 => {
+                let ttl = ttl.map(Ttl::new).transpose().map_err(|range| Fault::Malformed(range.to_owned()))?;
+                Ok((Revision(revision), ttl.unwrap_or(Ttl::USUAL)))
+            }
             Ok(Header { format: FORMAT, .. }) => malformed("its revision is beyond what any registry reaches"),
             Ok(Header { format, .. }) => malformed(format!("it is in format {format}, of another version of rollcall")),
             Err(_) => malformed("it is not the first line of a snapshot: `rollcall snapshot save` writes one"),
@@ -286,7 +292,7 @@ impl Reader {
     }
 
     fn remains(&mut self, key: &str, record: &[u8]) -> Result<(), Fault> {
-        let (read_remains, foreign) = read(record::read_service(record))?;
+        let (read_remains, foreign) = read(service_record::read(record))?;
         let Some((_, instances, remains)) = self.found.services.last_mut() else { return Ok(()) };
         if !instances.is_empty() || !remains.is_empty() {
             return malformed("it is out of order");

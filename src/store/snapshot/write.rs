@@ -6,8 +6,9 @@ use serde::Serialize;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{Counts, FORMAT, Snapshot};
-use crate::model::{Revision, ServiceName, StoreId, Timestamp, ZoneName};
+use crate::model::{Duration, Revision, ServiceName, StoreId, Timestamp, Ttl, ZoneName};
 use crate::store::record::{self, instance_key};
+use crate::store::service_record;
 
 /// Octets after which lines are handed on.
 const CHUNK_OCTETS: usize = 64 << 10;
@@ -19,6 +20,8 @@ struct Header<'a> {
     store: &'a StoreId,
     revision: Revision,
     time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -80,7 +83,9 @@ impl Lines {
             match std::mem::replace(&mut self.place, Place::Done) {
                 Place::Header => {
                     let (zone, store, revision) = (self.zone.as_str(), &self.store, self.snapshot.revision());
-                    line(&mut chunk, &Header { format: FORMAT, zone, store, revision, time: self.at });
+                    let ttl = Some(self.snapshot.registry.longest_ttl()).filter(|ttl| *ttl != Ttl::USUAL);
+                    let (time, ttl) = (self.at, ttl.map(Ttl::duration));
+                    line(&mut chunk, &Header { format: FORMAT, zone, store, revision, time, ttl });
                     self.place = Place::Leases(0);
                 }
                 Place::Leases(written) => self.place = self.leases(&mut chunk, written),
@@ -126,7 +131,7 @@ impl Lines {
             if position > 0 || begun.is_none() {
                 let remains = service.remains();
                 if !remains.is_empty() {
-                    let record = record::write_service(&remains, unknown.services.get(name));
+                    let record = service_record::write(&remains, unknown.services.get(name));
                     item(chunk, "service", name, &record);
                 }
                 self.counts.services += usize::from(!service.instances().is_empty());

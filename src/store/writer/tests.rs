@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::model::{Addresses, Duration as Span, Health, Meta, Registration, StoreId, Timestamp, Transport};
+use crate::model::{Addresses, Duration as Span, Health, Meta, Registration, StoreId, Timestamp, Transport, Ttl};
 use crate::registry::{IdChoice, LeaseWish, Limits, Outcome, Precondition, Register, Registry};
 use crate::store::history::Keep;
 use crate::store::journal::{Restored, Unwritten};
@@ -126,7 +126,8 @@ fn slow() -> (Arc<Local<Slow>>, Sender<()>, Sizes) {
     let groups = Sizes::default();
     let journal = Slow { may_write, groups: groups.clone() };
     let name_memory = Duration::from_secs(60);
-    let settings = Settings { limits: limits(), name_memory, history: KEEP, guard: Default::default() };
+    let settings =
+        Settings { limits: limits(), ttl: Ttl::USUAL, name_memory, history: KEEP, guard: Default::default() };
     (Arc::new(Local::start(restored, settings, journal)), let_write, groups)
 }
 

@@ -56,7 +56,7 @@ fn store_settings_with(reserved: Reserved, guard: Guard) -> store::Settings {
     let zone: ZoneName = "svc.internal".parse().unwrap();
     let history = store::Keep { age: Duration::from_secs(7 * 24 * 3600), events: 10_000 };
     let name_memory = Duration::from_secs(3600);
-    store::Settings { limits: limits(&zone, reserved), name_memory, history, guard }
+    store::Settings { limits: limits(&zone, reserved), ttl: Ttl::USUAL, name_memory, history, guard }
 }
 
 /// Keeps what a service says of itself, as a checker does that needs one report to turn.

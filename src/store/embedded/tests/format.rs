@@ -12,9 +12,10 @@ use crate::model::{
     CheckDefaults, GuardChoice, GuardRule, HttpCheck, HttpMethod, Instance, Place, RequestHeaders, Share,
     WhenAllCritical,
 };
-use crate::registry::{Cause, Event, EventPosition, Remains};
+use crate::registry::{Cause, End, Event, EventPosition, Lingering, Remains, Whose};
 use crate::store::EventQuery;
 use crate::store::record::{self, instance_key};
+use crate::store::service_record;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-v1.redb");
 
@@ -194,7 +195,7 @@ fn a_record_that_is_written_again_is_the_same_to_the_octet() {
             instances += 1;
         }
         if let Some(before) = transaction.open_table(SERVICES).unwrap().get(service.name().as_str()).unwrap() {
-            assert_eq!(record::write_service(&service.remains(), None), before.value());
+            assert_eq!(service_record::write(&service.remains(), None), before.value());
             services += 1;
         }
     }
@@ -388,8 +389,33 @@ fn settings_of_every_kind_are_read_as_they_were_written() {
         ),
     ] {
         let remains = Remains { settings: Some(settings.into()), ..Remains::default() };
-        let octets = record::write_service(&remains, None);
+        let octets = service_record::write(&remains, None);
         assert_eq!(String::from_utf8(octets.clone()).unwrap(), format!("1{{\"settings\":{json}}}"));
-        assert_eq!(record::read_service(&octets).unwrap().0, remains);
+        assert_eq!(service_record::read(&octets).unwrap().0, remains);
+    }
+}
+
+/// The first form of what lingers of a service.
+#[test]
+fn what_lingers_has_a_form() {
+    let place = Place { addresses: registration(7).addresses, port: 80, protocol: Transport::Udp };
+    let end = |seconds| End {
+        until: Timestamp::from_millis(1_764_000_000_000 + seconds * 1000),
+        span: Ttl::new(Duration::from_secs(seconds)).unwrap(),
+    };
+    let ends =
+        [(Whose::All, end(5)), (Whose::Unasking, end(60)), (Whose::Instance("i1".parse().unwrap(), place), end(3600))];
+    let lingering = Some(std::sync::Arc::new(Lingering::new(ends).unwrap()));
+    let remains = Remains { lingering, ..Remains::default() };
+    let octets = service_record::write(&remains, None);
+    let json = concat!(
+        r#"1{"lingering":[{"until":1764000005000,"span":"5s"},{"until":1764000060000,"span":"1m","unasking":true},"#,
+        r#"{"until":1764003600000,"span":"1h","instance":{"id":"i1","addresses":["10.0.0.7"],"port":80,"protocol":"udp"}}]}"#,
+    );
+    assert_eq!(String::from_utf8(octets.clone()).unwrap(), json);
+    assert_eq!(service_record::read(&octets).unwrap().0, remains);
+    let many = vec![r#"{"until":0,"span":"5s"}"#; 65].join(",");
+    for bad in [format!(r#"1{{"lingering":[{many}]}}"#), r#"1{"lingering":[{"until":0,"span":"2h"}]}"#.to_owned()] {
+        assert!(matches!(service_record::read(bad.as_bytes()), Err(record::RecordError::Malformed(_))), "{bad}");
     }
 }

@@ -40,7 +40,7 @@ fn settings() -> Settings {
         reserved: Default::default(),
     };
     let history = Keep { age: StdDuration::from_secs(24 * 3600), events: 10_000 };
-    Settings { limits, name_memory: StdDuration::from_secs(3600), history, guard: Default::default() }
+    Settings { limits, ttl: Ttl::USUAL, name_memory: StdDuration::from_secs(3600), history, guard: Default::default() }
 }
 
 /// Octets of the log in tests, each half of which holds a few groups.
@@ -88,7 +88,7 @@ fn load_all(disk: &Disk) -> Result<(redb::Database, Anchor, Restored), LoadError
 /// What writes to a disk, and what was on it.
 fn journal(disk: &Disk) -> (Redb, Restored) {
     let (database, anchor, mut restored) = load_all(disk).unwrap();
-    load::begin(&database, &mut restored, anchor.applied).unwrap();
+    load::begin(&database, &mut restored, anchor.applied, settings().ttl).unwrap();
     let wal = Wal::after(Arc::new(disk.log(LONG_LOG_OCTETS)), anchor).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.tables()).map_err(|error| error.to_string());
