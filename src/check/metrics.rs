@@ -62,7 +62,8 @@ pub(super) struct Metrics {
     probes: Family<Labels<2>, Counter>,
     durations: Family<Labels<1>, Histogram, fn() -> Histogram>,
     kinds: Vec<OfKind>,
-    reports: [Counter; 4],
+    /// By the first of the results: no report is abandoned.
+    reports: [Counter; 3],
     hints: [Counter; 2],
     hint_probes: Counter,
     transitions: Family<Labels<1>, Counter>,
@@ -84,7 +85,7 @@ impl Metrics {
             kinds: Vec::new(),
             hints: ["counted", "probed"].map(|result| hints.get_or_create(&[("result", result)]).clone()),
             hint_probes: Counter::default(),
-            reports: Outcome::RESULTS.map(|result| reports.get_or_create(&[("result", result)]).clone()),
+            reports: std::array::from_fn(|at| reports.get_or_create(&[("result", Outcome::RESULTS[at])]).clone()),
             transitions: Family::default(),
             skipped: Skip::ALL.map(|(_, reason)| skipped.get_or_create(&[("reason", reason)]).clone()),
             lag: Histogram::new(LAG_BUCKETS),
