@@ -64,8 +64,10 @@ impl Zone {
         }
         let name = WireName::lower_octets(question.name)?;
         let Owner::Selection(service, pick) = self.owner(&name) else { return None };
-        if !matches!(pick, Pick::All) && !(matches!(pick, Pick::Transport(_)) && kind == Kind::Srv) {
-            return None;
+        match pick {
+            Pick::All => {}
+            Pick::Transport(_) if kind == Kind::Srv => {}
+            _ => return None,
         }
         let totals = *service.totals(&pick, kind).filter(|totals| totals.count > 0)?;
         if service.notice().is_some() && question.detail != Detail::None {
