@@ -85,6 +85,7 @@ fn mistakes_in_usage_exit_with_2() {
         "set web i1",
         "set web",
         "set web i1 --state down",
+        "set web i1 --expires 10m",
         "set web i1 --meta novalue",
         "set web i1 --meta a=1 --meta a=2",
         "deregister web",
@@ -172,6 +173,8 @@ async fn set_changes_what_it_is_told_and_no_more() {
     let meta = json!({"version": "2=x", "alpn": "h2"});
     assert_eq!(body(&requests[0]), json!({"state": "draining", "weight": 0, "tags": ["a", "b", "c"], "meta": meta}));
     assert!(ended.out.starts_with("ID  SERVICE  STATE"), "{}", ended.out);
+    let (_, requests) = against(answer(), "set web i1 --state maintenance --expires 10m").await;
+    assert_eq!(body(&requests[0]), json!({"state": "maintenance", "expires": "10m"}));
     let (_, requests) = against(answer(), "set web i1 --state up").await;
     assert_eq!(body(&requests[0]), json!({"state": "up"}));
     let (_, requests) = against(answer(), "set web i1 --tag= --meta=").await;
@@ -253,6 +256,9 @@ async fn reports_say_what_follows() {
     let answer = fake::json("202 Accepted", &json!({"probed": true}));
     let (ended, requests) = against(vec![answer], "report web i1 --failed refused").await;
     assert_eq!((body(&requests[0]), &*ended.out), (json!({"failed": "refused"}), "PROBED\nyes\n"));
+    let answer = fake::json("202 Accepted", &json!({"probed": false}));
+    let (ended, _) = against(vec![answer], "report web i1 --failed refused").await;
+    assert_eq!((&*ended.out, ended.err.contains("it fails already")), ("PROBED\nno\n", true), "{ended:?}");
     for bad in ["report web i1", "report web i1 self", "report web i1 --pass", "report web i1 self --failed x"] {
         assert_eq!(against(Vec::new(), bad).await.0.code, ExitCode::from(2), "{bad}");
     }
@@ -315,6 +321,12 @@ async fn history_is_told_in_the_order_it_happened() {
     let (ended, requests) = against(vec![page(&two, Value::Null)], "history --under payments").await;
     assert!(requests[0].starts_with("GET /v1/events?under=payments&limit=100 "), "{requests:?}");
     assert!(ended.out.starts_with("TIME (UTC)                SERVICE  ID "), "{}", ended.out);
+    let mut configured = event(4, "absent", "ttl 10s; when all are critical none", "configured");
+    configured["kind"] = json!("configured");
+    let (ended, _) = against(vec![page(&[configured, two[1].clone()], Value::Null)], "history web").await;
+    assert!(ended.out.starts_with("TIME (UTC)                ID  FROM    TO       REASON  "), "{}", ended.out);
+    let told = "  -       -        configured: absent -> ttl 10s; when all are critical none  10.0.0.9\n";
+    assert!(ended.out.ends_with(told), "{}", ended.out);
     let (ended, _) = against(vec![page(&[], Value::Null)], "history web").await;
     assert_eq!(ended.err, "nothing of this has happened; the journal tells of what was since t0\n");
 }
@@ -543,7 +555,7 @@ fn help_says_what_holds_when_nothing_is_said() {
         "0 to 65535: lower is asked first [default: 0]",
         "0 to 65535 [default: 1]",
         "2s to 24h [default: stays until deregistered]",
-        "http://IP:PORT/PATH; repeatable",
+        "https in the same forms, grpc, grpc:PORT/SERVICE, or ttl when it reports itself",
     ] {
         assert!(register.contains(text), "{text} in {register}");
     }

@@ -124,7 +124,7 @@ impl<'a> Course<'a> {
                 listens = of(&mut self.starting) => {
                     if !listens {
                         let (port, wait) = (self.args.instance.port(), self.args.wait);
-                        say(err, &format!("nobody listens on port {port} after {wait}; registered all the same"));
+                        say(err, &format!("nobody listens on port {port} after {wait}; it is registered all the same"));
                     }
                     let kept = self.client.keep_registered(&self.registration, self.args.lease_ttl.std());
                     self.kept = Some(kept);
