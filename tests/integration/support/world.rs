@@ -76,6 +76,7 @@ async fn take_report(store: Arc<dyn Store>, report: SelfReport) -> Result<Heard,
         transitions: 1,
         hints: 0,
         last_probe_at: Some(at),
+        last_failure: None,
         latency_us: None,
         report_by: Some(at.after(Duration::from_secs(5))),
     };
