@@ -178,8 +178,8 @@ impl Handler {
         let (zone, manners) = (&*self.zone, &self.manners);
         let quick = Quick { zone, manners, udp_payload: self.udp_payload, udp_octets_min: UDP_OCTETS_MIN };
         let detail = || Detail::of(client.ip(), &self.explain_allow);
-        let reply = quick.reply(&asking, client.ip(), detail, turn, second)?;
-        self.counters.replied(protocol, Some(asking.record_type), ResponseCode::NoError);
+        let (reply, rcode) = quick.reply(&asking, client.ip(), detail, turn, second)?;
+        self.counters.replied(protocol, Some(asking.record_type), rcode);
         Some(reply)
     }
 

@@ -111,7 +111,7 @@ impl Quick<'_> {
         detail: impl FnOnce() -> Detail,
         turn: usize,
         second: u32,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<(Vec<u8>, ResponseCode)> {
         let limit =
             asking.edns.map_or(self.udp_octets_min, |edns| edns.payload.min(self.udp_payload).max(self.udp_octets_min));
         let opt = asking.edns.map(|edns| Opt {
@@ -130,17 +130,17 @@ impl Quick<'_> {
         let request = asking.request;
         let mut reply = Vec::with_capacity(512);
         reply.extend_from_slice(&request[..asking.end]);
-        let counts = self.zone.answer_quickly(&question, &mut reply)?;
+        let answer = self.zone.answer_quickly(&question, &mut reply)?;
         if let Some(opt) = &opt {
-            opt.write(ResponseCode::NoError, &mut reply);
+            opt.write(answer.rcode, &mut reply);
         }
         // QR and AA; opcode, RD and CD as they came.
         reply[2] = 0x84 | (request[2] & 0x79);
-        reply[3] = request[3] & 0x10;
-        let additionals = counts.additionals + u16::from(opt.is_some());
-        for (at, count) in COUNTS_AT.into_iter().zip([1, counts.answers, 0, additionals]) {
+        reply[3] = request[3] & 0x10 | answer.rcode.low();
+        let additionals = answer.additionals + u16::from(opt.is_some());
+        for (at, count) in COUNTS_AT.into_iter().zip([1, answer.answers, answer.authorities, additionals]) {
             reply[at..at + 2].copy_from_slice(&count.to_be_bytes());
         }
-        Some(reply)
+        Some((reply, answer.rcode))
     }
 }

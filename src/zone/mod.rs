@@ -49,7 +49,7 @@ pub use explain::{Explanation, Judged};
 pub use linger::Until;
 pub use publish::Publisher;
 pub use question::{Answer, Detail, ExtendedError, Question};
-pub use quick::{QuickCounts, QuickQuestion};
+pub use quick::{QuickAnswer, QuickQuestion};
 pub use said::Decision;
 pub use statics::{Reloader, Statics, ZoneFileError};
 pub use text::record_text;

@@ -124,7 +124,12 @@ async fn what_is_asked_most_is_taken_quickly() {
             assert!(compare(&world, name, record_type, extras).unwrap(), "{name} {record_type} {extras:?}");
         }
     }
-    for (name, record_type) in [("nobody.svc.internal", A), ("api.payments.svc.internal", 16), ("i1.api.payments", A)] {
+    world.call("PUT", "/v1/services/web/instances/i1", Some(r#"{"address":"10.0.0.1","port":80}"#)).await;
+    for (name, record_type) in [("nobody.svc.internal", A), ("x.y.svc.internal", SRV), ("web.svc.internal", AAAA)] {
+        assert!(compare(&world, name, record_type, &plain).unwrap(), "{name} {record_type}");
+        assert!(!compare(&world, name, record_type, &edns).unwrap(), "why is said at length: {name} {record_type}");
+    }
+    for (name, record_type) in [("api.payments.svc.internal", 16), ("i1.web.svc.internal", A), ("example.com", A)] {
         assert!(!compare(&world, name, record_type, &plain).unwrap(), "{name} {record_type}");
     }
 }
