@@ -11,7 +11,7 @@ use super::schema::{
     APPLIED, CLEAN, FORMAT, FORMAT_FIRST, FORMAT_NOW, INSTANCES, LEASES, META, PROGRESS, REVISION, SERIAL_BASE,
     SERVICES, STORE, TTL,
 };
-use super::wal::{self, Anchor, WalError};
+use super::wal::{self, Anchor, Wal, WalError};
 use super::{ends, events, pages};
 use crate::model::{Duration, Instance, InstanceId, LeaseId, Revision, ServiceName, StoreId, Timestamp, Ttl};
 use crate::registry::{Registry, Remains};
@@ -228,8 +228,16 @@ fn read_instances(
 }
 
 /// Begins another life: serials of this one are beyond those of the last, there is a journal of events, and answers that
-/// nobody asks another lifetime for have this one.
-pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64, ttl: Ttl) -> Result<(), redb::Error> {
+/// nobody asks another lifetime for have this one. The log of it.
+pub(super) fn begin(
+    database: &Database,
+    log: Arc<dyn StorageBackend>,
+    restored: &mut Restored,
+    anchor: Anchor,
+    ttl: Ttl,
+) -> Result<Wal, LoadError> {
+    // Before the tables say that it may have more than they.
+    let wal = Wal::begin(log, anchor).map_err(|error| LoadError::Wal(error.into()))?;
     restored.serial_base = restored.serial_base.wrapping_add(1);
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
@@ -238,7 +246,7 @@ pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64, 
         let mut meta = transaction.open_table(META)?;
         meta.insert(FORMAT, FORMAT_NOW)?;
         meta.insert(SERIAL_BASE, u64::from(restored.serial_base))?;
-        meta.insert(APPLIED, applied)?;
+        meta.insert(APPLIED, anchor.applied)?;
         // From now on the log may have more.
         meta.insert(CLEAN, 0)?;
         let before = meta.insert(TTL, u64::from(ttl.secs()))?.map(|value| value.value());
@@ -247,5 +255,6 @@ pub(super) fn begin(database: &Database, restored: &mut Restored, applied: u64, 
         ends::write(&mut meta, restored.registry.lingering())?;
     }
     events::begin(&transaction, now)?;
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(wal)
 }

@@ -183,8 +183,7 @@ fn read(place: &Place, database: &Database, settings: &Settings) -> Result<(Wal,
     let log = Arc::new(place.open_wal(standing.is_clean)?);
     let anchor = load::recover(database, &*log, standing, settings.history).map_err(failed)?;
     let mut restored = load::load(database).map_err(failed)?;
-    load::begin(database, &mut restored, anchor.applied, settings.ttl).map_err(|error| place.error(error))?;
-    let wal = Wal::after(log, anchor).map_err(|error| OpenError::File { path: place.wal(), error })?;
+    let wal = load::begin(database, log, &mut restored, anchor, settings.ttl).map_err(failed)?;
     Ok((wal, restored))
 }
 

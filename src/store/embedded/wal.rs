@@ -204,7 +204,7 @@ pub(super) struct Wal {
     store: u64,
     /// The number of the last frame that is sure.
     last: u64,
-    /// The half that is written to; none before the first frame and after one that went another way.
+    /// The half that is written to; none after a frame that went another way.
     active: Option<Active>,
     /// The half to begin next, and the last frame that stood in it.
     next: (u64, u64),
@@ -230,11 +230,19 @@ pub(super) enum Room {
 }
 
 impl Wal {
-    /// A log that goes on after a frame, all of which are in the tables.
-    pub(super) fn after(file: Arc<dyn StorageBackend>, anchor: Anchor) -> io::Result<Self> {
+    /// A log that goes on after a frame, which all in it that counts leads up to and which the tables have.
+    ///
+    /// What else is in it counts no more: a frame that was refused and could not be taken back before the end, or those
+    /// that came after the tables at hand, which are a copy that was put back.
+    pub(super) fn begin(file: Arc<dyn StorageBackend>, anchor: Anchor) -> io::Result<Self> {
         let half_octets = file.len()? / 2;
         let Anchor { store, applied } = anchor;
-        Ok(Self { file, half_octets, store, last: applied, active: None, next: (0, applied) })
+        let header = Header { store, first: applied + 1, half_octets, key: rand::random() };
+        file.write(0, &header.write())?;
+        file.write(half_octets, &[0; HEADER as usize])?;
+        file.sync_data()?;
+        let active = Some(Active { half: 0, key: header.key, taken: HEADER });
+        Ok(Self { file, half_octets, store, last: applied, active, next: (1, applied) })
     }
 
     /// The number of the last frame that is sure.

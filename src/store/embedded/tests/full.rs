@@ -103,7 +103,7 @@ async fn what_fails_without_anyone_asking_again_is_mended_all_the_same() {
 }
 
 /// A group that changes nothing but the revision.
-fn empty(revision: u64) -> Group {
+pub(super) fn empty(revision: u64) -> Group {
     let (instances, services, leases) = (Vec::new(), Vec::new(), Vec::new());
     Group { revision: Revision(revision), instances, services, leases, forgotten: None, trail: Trail::default() }
 }

@@ -3,6 +3,7 @@
 mod disk;
 mod format;
 mod full;
+mod lives;
 mod power;
 mod snapshot;
 mod wal;
@@ -13,7 +14,7 @@ use std::time::Duration as StdDuration;
 use self::disk::Disk;
 use super::journal::Redb;
 use super::load::{self, LoadError};
-use super::wal::{Anchor, Wal};
+use super::wal::Anchor;
 use super::{Embedded, events, schema};
 use crate::model::{
     Addresses, CheckKind, CheckSpec, Duration, Health, Label, LeaseId, Meta, Registration, Revision, ServiceSettings,
@@ -88,8 +89,8 @@ fn load_all(disk: &Disk) -> Result<(redb::Database, Anchor, Restored), LoadError
 /// What writes to a disk, and what was on it.
 fn journal(disk: &Disk) -> (Redb, Restored) {
     let (database, anchor, mut restored) = load_all(disk).unwrap();
-    load::begin(&database, &mut restored, anchor.applied, settings().ttl).unwrap();
-    let wal = Wal::after(Arc::new(disk.log(LONG_LOG_OCTETS)), anchor).unwrap();
+    let log = Arc::new(disk.log(LONG_LOG_OCTETS));
+    let wal = load::begin(&database, log, &mut restored, anchor, settings().ttl).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.tables()).map_err(|error| error.to_string());
     (Redb::new(wal, database, Box::new(reopen), settings().history).unwrap(), restored)

@@ -2,7 +2,7 @@
 
 use redb::StorageBackend;
 
-use super::super::wal::{self, Room, WalError};
+use super::super::wal::{self, Room, Wal, WalError};
 use super::disk::Deed;
 use super::*;
 
@@ -12,7 +12,7 @@ const FILE: usize = 4 << 10;
 const HALF: usize = FILE / 2 - 512;
 
 fn log_of(disk: &Disk) -> Wal {
-    Wal::after(Arc::new(disk.log(FILE)), Anchor { store: STORE, applied: 0 }).unwrap()
+    Wal::begin(Arc::new(disk.log(FILE)), Anchor { store: STORE, applied: 0 }).unwrap()
 }
 
 /// A content of so many octets that says a number.
@@ -45,7 +45,7 @@ fn turn(disk: &Disk, at: usize) -> Disk {
 fn frames_are_read_in_order_from_the_first_that_is_not_in_the_tables() {
     let disk = Disk::default();
     let mut log = log_of(&disk);
-    assert_eq!(told(&disk, 0), Ok(vec![]), "never begun");
+    assert_eq!(told(&disk, 0), Ok(vec![]), "none yet");
     for number in 1..=3 {
         assert_eq!(log.append(&content(number, 100)).unwrap(), number as u64);
     }
@@ -58,7 +58,7 @@ fn frames_are_read_in_order_from_the_first_that_is_not_in_the_tables() {
 fn halves_take_turns_and_what_does_not_fit_goes_nowhere() {
     let disk = Disk::default();
     let mut log = log_of(&disk);
-    assert_eq!(log.room(HALF - 20), Room::Other(0));
+    assert_eq!(log.room(HALF - 20), Room::Here);
     assert_eq!(log.room(HALF - 20 + 1), Room::Nowhere);
     let mut applied = 0;
     for number in 1..=40 {
@@ -66,7 +66,7 @@ fn halves_take_turns_and_what_does_not_fit_goes_nowhere() {
         match log.room(500) {
             Room::Here => {}
             Room::Other(last) => {
-                assert!(last <= before && before - last <= 2, "what stood in the other half");
+                assert!(last <= before && before - last <= 2, "{last}: what stood in the other half");
                 applied = last;
             }
             Room::Nowhere => panic!(),
