@@ -56,6 +56,15 @@ pub(super) fn append(
     Ok(())
 }
 
+/// Takes out what is said to have happened after a revision.
+pub(super) fn forget_after(transaction: &WriteTransaction, revision: u64) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(EVENTS)?;
+    while table.last()?.is_some_and(|(key, _)| key.value().0 > revision) {
+        table.pop_last()?;
+    }
+    Ok(())
+}
+
 /// Something has happened that no event tells of: from now on they are whole again.
 pub(super) fn begin_anew(transaction: &WriteTransaction, now: Timestamp) -> Result<(), redb::Error> {
     transaction.open_table(META)?.insert(EVENTS_SINCE, now.as_millis())?;

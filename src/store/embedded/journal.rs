@@ -13,6 +13,7 @@ use super::pages::{Pages, Reopen};
 use super::pending::Pending;
 use super::slot::Slot;
 use super::wal::{Room, Wal};
+use crate::model::Revision;
 use crate::store::group::{Group, Whole};
 use crate::store::history::Keep;
 use crate::store::journal::{Fate, Journal, Unwritten};
@@ -47,6 +48,10 @@ pub struct Redb {
     pages: Arc<Mutex<Pages>>,
     slot: Slot,
     keep: Keep,
+    /// The position of the history that the last group led to.
+    revision: u64,
+    /// Whether the tables have failed with what did not come by the log, and may have it all the same.
+    is_unsure: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,7 +63,13 @@ impl std::fmt::Debug for Redb {
 
 impl Redb {
     /// A log whose frames are all in the tables, and the database that holds them.
-    pub(super) fn new(wal: Wal, database: Database, reopen: Reopen, keep: Keep) -> io::Result<Self> {
+    pub(super) fn new(
+        wal: Wal,
+        database: Database,
+        reopen: Reopen,
+        revision: Revision,
+        keep: Keep,
+    ) -> io::Result<Self> {
         let slot = Slot::holding(database);
         let pages = Arc::new(Mutex::new(Pages::new(slot.clone(), reopen, keep)));
         let pending = Pending::default();
@@ -67,7 +78,8 @@ impl Redb {
             let (pending, pages) = (pending.clone(), pages.clone());
             move || fill(&pages, &pending)
         })?;
-        Ok(Self { wal, pending, pages, slot, keep, thread: Some(thread) })
+        let revision = revision.0;
+        Ok(Self { wal, pending, pages, slot, keep, revision, is_unsure: false, thread: Some(thread) })
     }
 
     /// Where readers find the database.
@@ -79,8 +91,42 @@ impl Redb {
     /// Puts a frame that no half of the log can hold into the tables.
     fn pass(&mut self, frame: Frame) -> Result<(), String> {
         self.pending.wait(self.wal.last())?;
+        self.is_unsure = true;
         self.pages.lock().apply(&[Arc::new(frame)], self.wal.last() + 1)?;
+        self.is_unsure = false;
         self.pending.pass(self.wal.pass());
+        Ok(())
+    }
+
+    /// Makes sure whether the tables have what was refused, and opens them anew for that. If they do, the next frame has
+    /// another number, or a start would take it for one that is in the tables already.
+    fn settle(&mut self) -> Result<(), String> {
+        if self.is_unsure {
+            let number = self.wal.last() + 1;
+            if self.pages.lock().settle(self.revision, number)? {
+                self.pending.pass(self.wal.pass());
+            }
+            self.is_unsure = false;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, group: &Group, unknown: &Unknown) -> Result<(), String> {
+        self.settle()?;
+        let frame = Frame::of(group, unknown, self.keep);
+        let room = self.wal.room(frame.octets().len());
+        match room {
+            Room::Here => {}
+            Room::Other(number) => self.pending.wait(number)?,
+            Room::Nowhere => return self.pass(frame),
+        }
+        let before = self.wal.last();
+        self.wal.append(frame.octets()).map_err(|error| format!("the disk cannot be written: {error}"))?;
+        self.pending.push(frame);
+        if room != Room::Here {
+            // The half that is full is to be free again when this one is.
+            self.pending.ask(before);
+        }
         Ok(())
     }
 }
@@ -106,28 +152,21 @@ impl Journal for Redb {
     }
 
     fn write(&mut self, group: &Group, unknown: &Unknown) -> Result<(), String> {
-        let frame = Frame::of(group, unknown, self.keep);
-        let room = self.wal.room(frame.octets().len());
-        match room {
-            Room::Here => {}
-            Room::Other(number) => self.pending.wait(number)?,
-            Room::Nowhere => return self.pass(frame),
-        }
-        let before = self.wal.last();
-        self.wal.append(frame.octets()).map_err(|error| format!("the disk cannot be written: {error}"))?;
-        self.pending.push(frame);
-        if room != Room::Here {
-            // The half that is full is to be free again when this one is.
-            self.pending.ask(before);
-        }
+        self.put(group, unknown)?;
+        self.revision = group.revision.0;
         Ok(())
     }
 
     fn replace(&mut self, whole: &Whole) -> Result<(), Unwritten> {
         let mut fate = Fate::Nothing;
-        let last = self.wal.last();
-        let replaced =
-            self.pending.wait(last).and_then(|()| self.pages.lock().replace(whole, last, || fate = Fate::Unknown));
-        replaced.map_err(|reason| Unwritten { reason, fate })
+        let replaced = self.settle().and_then(|()| {
+            let last = self.wal.last();
+            self.pending.wait(last)?;
+            self.is_unsure = true;
+            self.pages.lock().replace(whole, last, || fate = Fate::Unknown)
+        });
+        replaced.map_err(|reason| Unwritten { reason, fate })?;
+        (self.revision, self.is_unsure) = (whole.registry.revision().0, false);
+        Ok(())
     }
 }

@@ -164,7 +164,7 @@ impl Embedded {
             "the registry is loaded"
         );
         let reopen = Box::new(move || guarded(&place, || place.open(false)).map_err(|error| error.to_string()));
-        let journal = Redb::new(wal, database, reopen, settings.history)
+        let journal = Redb::new(wal, database, reopen, restored.registry.revision(), settings.history)
             .map_err(|error| OpenError::Directory { path: dir.to_owned(), error })?;
         Ok(Self::start(restored, settings, journal))
     }

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 
 use super::frame::{Entry, Frame};
 use super::schema::{APPLIED, CLEAN, INSTANCES, LEASES, META, REVISION, SERVICES};
@@ -68,6 +68,23 @@ impl Pages {
             let transaction = begin(database)?;
             apply(&transaction, frames, number, keep)?;
             Ok(transaction.commit()?)
+        })
+    }
+
+    /// Whether the tables have a frame which was refused, from then on for sure. What it says to have happened, after a
+    /// revision, has not; for the rest of it, the writer names everything again.
+    pub(super) fn settle(&mut self, revision: u64, number: u64) -> Result<bool, String> {
+        self.with(|database| {
+            let applied = database.begin_read()?.open_table(META)?.get(APPLIED)?.map_or(0, |applied| applied.value());
+            if applied < number {
+                return Ok(false);
+            }
+            // It can be read, which does not mean that it is on the disk.
+            let transaction = begin(database)?;
+            events::forget_after(&transaction, revision)?;
+            transaction.open_table(META)?.insert(APPLIED, number)?;
+            transaction.commit()?;
+            Ok(true)
         })
     }
 

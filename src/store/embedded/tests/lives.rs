@@ -1,6 +1,7 @@
 //! One life after the other: what a start makes of what the last has left.
 
 use super::full::empty;
+use super::power::told as events_of;
 use super::*;
 use crate::store::journal::Journal;
 
@@ -42,4 +43,33 @@ async fn a_copy_of_the_tables_that_is_put_back_has_nothing_of_what_came_after() 
         store.commit(put("web", &format!("n{n}"))).await.unwrap();
     }
     store.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_acknowledged_after_a_group_beyond_the_log_was_refused_is_there() {
+    let many = |state: &str| -> Vec<Command> { (0..40).map(|n| put("many", &format!("{state}{n}"))).collect() };
+    // Whichever of its deeds the disk refuses first.
+    for deeds in 0.. {
+        let disk = founded_briefly();
+        let store = serve(&disk);
+        store.commit(put("web", "i1")).await.unwrap();
+        disk.fail_after(deeds, true);
+        let refused = futures_util::future::join_all(many("m").into_iter().map(|command| store.commit(command))).await;
+        if disk.failed() == 0 {
+            assert!(deeds > 5 && refused.iter().all(Result::is_ok), "{deeds}");
+            break;
+        }
+        assert!(refused.iter().all(Result::is_err), "{deeds}");
+        disk.mend();
+        tokio::time::sleep(StdDuration::from_secs(3)).await;
+        for n in 0..5 {
+            store.commit(put("web", &format!("n{n}"))).await.unwrap();
+            let (database, found, _) = load(&Disk::holding(disk.images())).unwrap();
+            assert_eq!(described(&found.registry), described(&snapshot(&store).await), "{deeds}, killed after {n}");
+            let told = events_of(&database);
+            let told: Vec<&str> = told.iter().map(|event| event.service.as_str()).collect();
+            assert_eq!(told, vec!["web"; n + 2], "{deeds}, killed after {n}: nothing of what was refused");
+        }
+        store.close().await;
+    }
 }

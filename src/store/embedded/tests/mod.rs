@@ -93,7 +93,8 @@ fn journal(disk: &Disk) -> (Redb, Restored) {
     let wal = load::begin(&database, log, &mut restored, anchor, settings().ttl).unwrap();
     let disk = disk.clone();
     let reopen = move || schema::builder().create_with_backend(disk.tables()).map_err(|error| error.to_string());
-    (Redb::new(wal, database, Box::new(reopen), settings().history).unwrap(), restored)
+    let revision = restored.registry.revision();
+    (Redb::new(wal, database, Box::new(reopen), revision, settings().history).unwrap(), restored)
 }
 
 /// The engine on a disk.

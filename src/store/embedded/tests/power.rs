@@ -120,7 +120,7 @@ async fn play(script: &mut Script) {
 }
 
 /// All events that a database holds.
-fn told(database: &redb::Database) -> Vec<Event> {
+pub(super) fn told(database: &redb::Database) -> Vec<Event> {
     // Nothing was ever told before the journal was begun, which is when the first life begins.
     let pending = imbl::Vector::new();
     let page = events::read(database, &pending, &everything(), settings().history, Timestamp::now());
