@@ -50,15 +50,14 @@ impl Pages {
 
     /// Does something with the database, which is opened anew after it has failed.
     fn with<T>(&mut self, deed: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, String> {
-        let database = self.open()?;
-        let reason = match catch_unwind(AssertUnwindSafe(|| deed(&database))) {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error.to_string(),
-            // The library trusted the disk more than it should have; it is opened anew like after an error.
-            Err(_) => "the store contradicts itself".to_owned(),
-        };
-        self.before = self.slot.empty();
-        Err(format!("the disk cannot be written: {reason}"))
+        caught(|| {
+            let database = self.open()?;
+            caught(|| deed(&database).map_err(|error| error.to_string())).map_err(|reason| {
+                self.before = self.slot.empty();
+                format!("the disk cannot be written: {reason}")
+            })
+            // If nobody reads it, a database that failed closes here, which is writing too.
+        })
     }
 
     /// Puts frames into the tables, the last of which has a number. Once more does no harm.
@@ -106,6 +105,12 @@ impl Pages {
             Ok(transaction.commit()?)
         })
     }
+}
+
+/// The library trusts the disk more than it should where it panics; that is an error like others, and whoever waits for
+/// this hears of it.
+fn caught<T>(deed: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(deed)).unwrap_or_else(|_| Err("the store contradicts itself".to_owned()))
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {

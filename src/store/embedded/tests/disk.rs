@@ -35,6 +35,8 @@ struct State {
     syncs_fail: bool,
     /// Whether whatever is asked of the tables fails.
     tables_fail: bool,
+    /// Whether it ends in a panic.
+    tables_panic: bool,
     failed: usize,
 }
 
@@ -84,9 +86,14 @@ impl Disk {
         self.0.lock().tables_fail = true;
     }
 
+    /// Lets whatever is asked of the tables end in a panic.
+    pub(super) fn break_tables(&self) {
+        self.0.lock().tables_panic = true;
+    }
+
     pub(super) fn mend(&self) {
         let mut state = self.0.lock();
-        (state.left, state.tables_fail) = (None, false);
+        (state.left, state.tables_fail, state.tables_panic) = (None, false, false);
     }
 
     pub(super) fn failed(&self) -> usize {
@@ -98,6 +105,10 @@ impl Disk {
         let fails = !matches!(deed, Deed::Sync) || state.syncs_fail;
         if name == Name::Tables && state.tables_fail {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        if name == Name::Tables && state.tables_panic {
+            drop(state);
+            panic!("the tables are broken");
         }
         match &mut state.left {
             Some(0) if fails => {

@@ -173,3 +173,29 @@ async fn tables_that_cannot_be_written_hold_up_nobody_while_the_log_has_room() {
     store.close().await;
     assert_eq!(described(&read(&disk).unwrap().registry), described(&after));
 }
+
+#[test]
+fn tables_that_break_are_an_error_to_who_waits_for_them() {
+    let disk = founded_briefly();
+    let (mut journal, Restored { unknown, .. }) = journal(&disk);
+    disk.break_tables();
+    let (said, heard) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        for revision in 1..1000 {
+            if let Err(reason) = journal.write(&empty(revision), &unknown) {
+                said.send((revision, reason)).unwrap();
+                break;
+            }
+        }
+        (journal, unknown)
+    });
+    let (revision, reason) = heard.recv_timeout(StdDuration::from_secs(60)).expect("nobody waits for ever");
+    assert!(reason.contains("contradicts itself"), "{reason}");
+    let (mut journal, unknown) = writer.join().unwrap();
+    disk.mend();
+    for revision in revision..revision + 300 {
+        journal.write(&empty(revision), &unknown).unwrap();
+    }
+    drop(journal);
+    assert_eq!(read(&disk).unwrap().registry.revision(), Revision(revision + 299));
+}
