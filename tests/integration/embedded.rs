@@ -241,7 +241,8 @@ async fn a_directory_is_for_one() {
     let dir = dir.path().join("a/b");
     let store = open(&dir);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&dir), mode(&dir.join("rollcall.redb"))), (0o700, 0o600));
+    let modes = ["rollcall.redb", "rollcall.wal"].map(|name| mode(&dir.join(name)));
+    assert_eq!((mode(&dir), modes), (0o700, [0o600, 0o600]));
     let error = refusal(&dir);
     assert!(matches!(error, OpenError::InUse(_)) && error.to_string().contains("another rollcall"), "{error}");
     store.close().await;
@@ -286,7 +287,10 @@ fn assert_refused(dir: &Path, octets: &[u8], what: &str) {
     let error = refusal(dir);
     let sentence = error.to_string();
     assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {sentence}");
-    assert!(sentence.starts_with(file.to_str().unwrap()) && sentence.contains("move it away"), "{what}: {sentence}");
+    assert!(
+        sentence.starts_with(file.to_str().unwrap()) && sentence.contains("move it away, and "),
+        "{what}: {sentence}"
+    );
     assert!(fs::read(&file).unwrap() == octets, "{what}: the file was changed");
 }
 
@@ -388,5 +392,35 @@ async fn the_log_of_another_store_is_refused() {
     }
     fs::copy(dirs[0].path().join("rollcall.wal"), dirs[1].path().join("rollcall.wal")).unwrap();
     let error = refusal(dirs[1].path());
-    assert!(error.to_string().contains("it belongs to another store"), "{error}");
+    let sentence = error.to_string();
+    assert!(sentence.contains("it belongs to another store") && sentence.contains("without it"), "{sentence}");
+    fs::remove_file(dirs[1].path().join("rollcall.wal")).unwrap();
+    assert_eq!(snapshot(&open(dirs[1].path())).await.instances(), 1, "as it says");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sentence_says_to_move_away_makes_room_for_an_empty_registry() {
+    for (damaged, other) in [("rollcall.redb", "rollcall.wal"), ("rollcall.wal", "rollcall.redb")] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        commit(&store, register("web", "i1", LeaseWish::None)).await;
+        let cut = cut_off(dir.path());
+        let [damaged, other] = [damaged, other].map(|name| cut.path().join(name));
+        fs::write(&damaged, "nothing of this").unwrap();
+        let error = refusal(cut.path());
+        let sentence = error.to_string();
+        assert!(matches!(error, OpenError::Damaged { .. }) && sentence.contains("empty registry"), "{sentence}");
+        assert!(sentence.starts_with(damaged.to_str().unwrap()), "{sentence}");
+        assert!(sentence.contains(&format!("and {} too", other.display())), "{sentence}");
+
+        // One of them alone says what is left.
+        fs::remove_file(&damaged).unwrap();
+        let error = refusal(cut.path());
+        let sentence = error.to_string();
+        assert!(matches!(error, OpenError::Missing { .. }), "{sentence}");
+        assert!(sentence.starts_with(damaged.to_str().unwrap()) && !damaged.exists(), "{sentence}");
+        assert!(sentence.contains(other.to_str().unwrap()), "{sentence}");
+        fs::remove_file(&other).unwrap();
+        assert_eq!(snapshot(&open(cut.path())).await.instances(), 0);
+    }
 }

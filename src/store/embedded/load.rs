@@ -127,7 +127,8 @@ pub(super) fn recover(
     let number = |count: usize| anchor.applied + count as u64;
     let read = |(position, octets): (usize, &Vec<u8>)| {
         let frame = Frame::read(octets).map(Arc::new);
-        frame.map_err(|reason| LoadError::Damaged(format!("frame {} of its log: {reason}", number(position + 1))))
+        let failed = |reason| WalError::Damaged(format!("frame {}: {reason}", number(position + 1)));
+        frame.map_err(|reason| LoadError::Wal(failed(reason)))
     };
     let frames: Vec<Arc<Frame>> = frames.iter().enumerate().map(read).collect::<Result<_, _>>()?;
     let mut transaction = database.begin_write()?;

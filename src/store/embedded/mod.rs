@@ -76,13 +76,24 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong with it.
         detail: String,
+        /// The file that goes with it.
+        other: PathBuf,
     },
-    /// The log that belongs to a file is not there.
-    Missing {
+    /// The log is not this store's, and nothing that it could have is missing.
+    Needless {
         /// The log.
         path: PathBuf,
-        /// The file.
+        /// What is wrong with it.
+        detail: String,
+        /// The file that has everything.
         file: PathBuf,
+    },
+    /// One of the two files is not there.
+    Missing {
+        /// Which.
+        path: PathBuf,
+        /// The file that goes with it.
+        other: PathBuf,
     },
     /// A newer Rollcall has written the file.
     Future {
@@ -90,6 +101,8 @@ pub enum OpenError {
         path: PathBuf,
         /// What of it.
         detail: String,
+        /// The file that goes with it.
+        other: PathBuf,
     },
 }
 
@@ -115,24 +128,32 @@ impl fmt::Display for OpenError {
                 };
                 write!(f, "{} cannot be used: {error}; {remedy}", path.display())
             }
-            Self::Damaged { path, detail } => write!(
+            Self::Damaged { path, detail, other } => write!(
                 f,
-                "{} is no store that rollcall can read: {detail}; put a copy of it back, or move it away to begin with \
-                 an empty registry",
-                path.display()
+                "{} is no store that rollcall can read: {detail}; put a copy of it back, or move it away, and {} too, \
+                 to begin with an empty registry",
+                path.display(),
+                other.display()
             ),
-            Self::Missing { path, file } => write!(
+            Self::Needless { path, detail, file } => write!(
                 f,
-                "{} is missing, which has the latest changes to {}: put it back, or move that file away too to begin \
-                 with an empty registry",
+                "{} cannot be used: {detail}; move it away, {} has everything without it",
                 path.display(),
                 file.display()
             ),
-            Self::Future { path, detail } => write!(
+            Self::Missing { path, other } => write!(
                 f,
-                "{} was written by a newer rollcall: {detail}; use that version, or move the file away to begin with \
-                 an empty registry",
-                path.display()
+                "{} is missing, which goes with {}: put it back, or move that file away too to begin with an empty \
+                 registry",
+                path.display(),
+                other.display()
+            ),
+            Self::Future { path, detail, other } => write!(
+                f,
+                "{} was written by a newer rollcall: {detail}; use that version, or move it away, and {} too, to begin \
+                 with an empty registry",
+                path.display(),
+                other.display()
             ),
         }
     }
@@ -171,17 +192,21 @@ impl Embedded {
 }
 
 fn read(place: &Place, database: &Database, settings: &Settings) -> Result<(Wal, Restored), OpenError> {
-    let path = || place.file().to_owned();
     let failed = |error| match error {
-        LoadError::Future(detail) => OpenError::Future { path: path(), detail },
+        LoadError::Future(detail) => OpenError::Future { path: place.file().to_owned(), detail, other: place.wal() },
         LoadError::Damaged(detail) => place.damaged(detail),
         LoadError::Database(error) => place.error(error),
-        LoadError::Wal(WalError::Damaged(detail)) => OpenError::Damaged { path: place.wal(), detail },
+        LoadError::Wal(WalError::Damaged(detail)) => place.damaged_wal(detail),
         LoadError::Wal(WalError::Io(error)) => OpenError::File { path: place.wal(), error },
     };
     let standing = load::standing(database).map_err(failed)?;
     let log = Arc::new(place.open_wal(standing.is_clean)?);
-    let anchor = load::recover(database, &*log, standing, settings.history).map_err(failed)?;
+    let anchor = load::recover(database, &*log, standing, settings.history).map_err(|error| match error {
+        LoadError::Wal(WalError::Damaged(detail)) if standing.is_clean => {
+            OpenError::Needless { path: place.wal(), detail, file: place.file().to_owned() }
+        }
+        error => failed(error),
+    })?;
     let mut restored = load::load(database).map_err(failed)?;
     let wal = load::begin(database, log, &mut restored, anchor, settings.ttl).map_err(failed)?;
     Ok((wal, restored))

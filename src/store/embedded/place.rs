@@ -57,6 +57,11 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
+        // A log comes after its tables: these were there.
+        let wal = self.wal();
+        if wal.try_exists().map_err(failed)? {
+            return Err(OpenError::Missing { path: self.file.clone(), other: wal });
+        }
         let new = self.file.with_extension("redb.new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -85,14 +90,17 @@ impl Place {
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if !may_be_missing {
-                    return Err(OpenError::Missing { path, file: self.file.clone() });
+                    return Err(OpenError::Missing { path, other: self.file.clone() });
                 }
                 self.make_wal(&path).map_err(failed)?;
                 open().map_err(failed)?
             }
             opened => opened.map_err(failed)?,
         };
-        FileBackend::new(file).map_err(|error| self.error(error))
+        FileBackend::new(file).map_err(|error| match error.into() {
+            redb::Error::Io(error) => failed(error),
+            error => self.damaged_wal(error.to_string()),
+        })
     }
 
     /// Makes the log, all of it, so that to write it never changes what the directory says of the file: that would be
@@ -124,7 +132,11 @@ impl Place {
     }
 
     pub(super) fn damaged(&self, detail: impl Into<String>) -> OpenError {
-        OpenError::Damaged { path: self.file.clone(), detail: detail.into() }
+        OpenError::Damaged { path: self.file.clone(), detail: detail.into(), other: self.wal() }
+    }
+
+    pub(super) fn damaged_wal(&self, detail: String) -> OpenError {
+        OpenError::Damaged { path: self.wal(), detail, other: self.file.clone() }
     }
 
     /// What redb said, in our words.
