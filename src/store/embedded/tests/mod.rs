@@ -5,6 +5,7 @@ mod format;
 mod full;
 mod lives;
 mod power;
+mod random;
 mod snapshot;
 mod wal;
 

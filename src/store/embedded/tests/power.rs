@@ -12,7 +12,7 @@ use super::*;
 use crate::registry::Event;
 use crate::store::EventQuery;
 
-fn everything() -> EventQuery {
+pub(super) fn everything() -> EventQuery {
     EventQuery::up_to(Revision(u64::MAX - 1), 10_000)
 }
 
@@ -127,7 +127,7 @@ pub(super) fn told(database: &redb::Database) -> Vec<Event> {
     page.map(|page| page.events).unwrap_or_default()
 }
 
-type Done = (Name, Deed);
+pub(super) type Done = (Name, Deed);
 
 fn apply_to(images: &mut Images, (name, deed): &Done) {
     apply(&mut images[*name as usize], deed);
@@ -166,6 +166,19 @@ fn some(images: &Images, deeds: &[&Done], random: &mut StdRng) -> Images {
         }
     }
     images
+}
+
+/// What the disk may hold when the power goes after deeds: by chance all, only what is sure, or something between.
+pub(super) fn cut(base: &Images, deeds: &[Done], random: &mut StdRng) -> Images {
+    let (mut synced, since) = unsynced(base, deeds);
+    match random.random_range(0..3) {
+        0 => synced,
+        1 => {
+            since.iter().for_each(|done| apply_to(&mut synced, done));
+            synced
+        }
+        _ => some(&synced, &since, random),
+    }
 }
 
 #[tokio::test(start_paused = true)]
