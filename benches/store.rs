@@ -2,7 +2,8 @@
 //!
 //! Registrations that are acknowledged when they are on disk, from 64 callers at once, in interleaved rounds of the same
 //! run beside a store that keeps no events, and beside a floor: the same octets appended to a file by as many, one
-//! fdatasync for all that wait. Then how late the ends of leases are told, 10,000 within a second and 10,000 at once; and
+//! fdatasync for all that wait. That file grows, and the store's log does not, so on a slow disk the floor may be the
+//! slower. Then how late the ends of leases are told, 10,000 within a second and 10,000 at once; and
 //! a restart with 1,000,000 instances (`ROLLCALL_BENCH_INSTANCES` for another number). The ratios are what to read;
 //! absolute times depend on the disk (`TMPDIR` chooses one).
 

@@ -75,6 +75,8 @@ impl Frame {
             frame.put(Entry::Forgotten(end));
         }
         frame.put_trail(&group.trail, keep);
+        // It stays in memory until the tables have it, and there may be many.
+        frame.0.shrink_to_fit();
         frame
     }
 
