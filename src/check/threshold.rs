@@ -50,6 +50,22 @@ impl Threshold {
         self.admitted = admitted;
     }
 
+    /// Has the next failure turn passing into critical, because there is proof.
+    pub(super) fn condemn(&mut self) {
+        if self.standing == Health::Passing {
+            self.against = self.against.max(self.fall - 1);
+        }
+    }
+
+    /// Whether the next failure turns the standing opinion.
+    pub(super) fn falls_next(&self) -> bool {
+        match self.standing {
+            Health::Unknown => true,
+            Health::Passing => self.against.saturating_add(1) >= self.fall,
+            Health::Critical => false,
+        }
+    }
+
     /// Takes the result of a probe; the opinion that should stand from now on, when that is another one.
     ///
     /// Out of unknown one result is enough, whatever `rise` and `fall` say.

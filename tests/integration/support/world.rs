@@ -78,6 +78,7 @@ async fn take_report(store: Arc<dyn Store>, report: SelfReport) -> Result<Heard,
         last_probe_at: Some(at),
         latency_us: None,
         report_by: Some(at.after(Duration::from_secs(5))),
+        hold: None,
     };
     Ok(Heard { report, revision })
 }
