@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, form};
-use crate::model::{Health, HoldReport, HoldState, Instance, InstanceId, ProbeReport, ServiceName, Timestamp, Withheld};
+use crate::model::{
+    Health, HoldReport, HoldState, Instance, InstanceId, ProbeReport, ServiceName, Timestamp, Withheld,
+};
 
 /// Within how many microseconds probes ended.
 #[derive(Debug, Serialize, JsonSchema)]

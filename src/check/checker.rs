@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, TICK, Tick, ticks};
 use super::guarding::Guarding;
-use super::holding::Sequel;
+use super::hold::Sequel;
 use super::holdings::Holdings;
 use super::metrics::{Metrics, Skip};
 use super::outcome::{Failure, Outcome};

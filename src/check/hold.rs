@@ -105,6 +105,26 @@ pub(super) enum Advice {
     Probe,
 }
 
+impl From<()> for Advice {
+    fn from((): ()) -> Self {
+        Self::None
+    }
+}
+
+/// What follows of the outcome of a probe because of connections that are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sequel {
+    /// Nothing.
+    None,
+    /// What was held is closed, and another probe follows when the peer has had a fast interval to notice. An outcome that
+    /// would take the instance out does not count, because it may be our own doing.
+    Alone { counts: bool },
+    /// Another probe follows at once.
+    AtOnce,
+    /// Another probe follows after a fast interval in full.
+    Soon,
+}
+
 /// The connection that a check holds, as far as it is to be reasoned about. Pure.
 ///
 /// The end of a connection proves nothing. It has the instance probed, at once and again after a fast interval, and two
@@ -349,8 +369,11 @@ mod tests {
             ("opened lost refused refused refused", "- probe - proof -", Closed),
             // Who was away for less than it takes was never out, and is held again.
             ("opened lost refused passed opened", "- probe - open -", Held),
-            ("opened lost refused passed opened lost refused passed opened lost refused passed", 
-             "- probe - open - probe - open - probe - open", Closed),
+            (
+                "opened lost refused passed opened lost refused passed opened lost refused passed",
+                "- probe - open - probe - open - probe - open",
+                Closed,
+            ),
             // Refusals count after an end only, and silence after it is silence.
             ("refused refused refused", "- - -", Closed),
             ("opened refused refused", "- - -", Held),
@@ -387,7 +410,10 @@ mod tests {
     fn who_closes_idle_connections_is_known_by_the_third_in_a_row() {
         let mut hold = Hold::default();
         for at in [0, 2] {
-            assert_eq!(play(&mut hold, minutes(at), "opened lost passed"), ("- probe open".to_owned(), HoldState::Closed));
+            assert_eq!(
+                play(&mut hold, minutes(at), "opened lost passed"),
+                ("- probe open".to_owned(), HoldState::Closed)
+            );
         }
         assert_eq!(play(&mut hold, minutes(4), "opened lost passed"), ("- probe -".to_owned(), HoldState::GivenUp));
         assert!(hold.report().reason.unwrap().contains("closes idle connections"));

@@ -5,28 +5,12 @@ use tokio::time::Instant;
 use super::checker::Checker;
 use super::clock::{Tick, ticks};
 use super::held::{News, Unheld};
-use super::hold::{Advice, Hold, Lack};
+use super::hold::{Advice, Hold, Lack, Sequel};
 use super::outcome::{Failure, Outcome};
 use super::post::Key;
 use super::rhythm::Pace;
 use super::table::{Check, Holding, Stage};
 use crate::model::{Health, HoldState};
-
-/// What follows of the outcome of a probe because of connections that are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sequel {
-    /// Nothing.
-    None,
-    /// What was held is closed, and another probe follows when the peer has had a fast interval to notice. An outcome that
-    /// would take the instance out does not count, because it may be our own doing.
-    Alone {
-        counts: bool,
-    },
-    /// Another probe follows at once.
-    AtOnce,
-    /// Another probe follows after a fast interval in full.
-    Soon,
-}
 
 impl Checker {
     /// Counts a check that is to hold a connection.
@@ -63,12 +47,15 @@ impl Checker {
                 self.holdings.give_back(target);
             }
             let is_probed = matches!(check.stage, Stage::Running(_));
-            let advice = self.turn_hold(key, |hold| match news {
-                News::Opened => hold.opened(tick).into(),
-                News::Refused => hold.not_opened(true, tick),
-                News::Unreached => hold.not_opened(false, tick),
-                News::Ended => hold.lost(is_probed, tick),
-                News::Flooded => hold.flooded(tick).into(),
+            let advice = self.turn_hold(key, |hold| {
+                match news {
+                    News::Opened => hold.opened(tick),
+                    News::Flooded => hold.flooded(tick),
+                    News::Refused => return hold.not_opened(true, tick),
+                    News::Unreached => return hold.not_opened(false, tick),
+                    News::Ended => return hold.lost(is_probed, tick),
+                }
+                Advice::None
             });
             if advice == Advice::Probe {
                 self.probe_now(key, tick);
@@ -147,12 +134,13 @@ impl Checker {
     fn open_held(&mut self, key: Key, now: Tick) -> Sequel {
         let Some(check) = self.table.get_mut(key) else { return Sequel::None };
         let (Ok(target), interval) = (check.target, check.cadence.interval.std()) else { return Sequel::None };
-        // Its turn comes with the next probe that passes.
-        if !self.slots.take_extra(target.ip(), self.clock.micros(self.clock.at(now))) {
-            return Sequel::None;
-        }
         if let Err(lack) = self.holdings.take(target) {
             self.turn_hold(key, |hold| hold.lacks(lack));
+            return Sequel::None;
+        }
+        // Its turn comes with the next probe that passes.
+        if !self.slots.take_extra(target.ip(), self.clock.micros(self.clock.at(now))) {
+            self.holdings.give_back(target);
             return Sequel::None;
         }
         let begun = self.prober.hold(key.place, target, interval);
@@ -216,11 +204,5 @@ impl Checker {
             );
         }
         advice
-    }
-}
-
-impl From<()> for Advice {
-    fn from((): ()) -> Self {
-        Self::None
     }
 }

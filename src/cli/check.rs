@@ -18,6 +18,15 @@ pub(super) struct Rhythm<'a> {
     pub(super) timeout: Option<&'a str>,
     pub(super) rise: Option<u8>,
     pub(super) fall: Option<u8>,
+    /// Of type tcp.
+    pub(super) hold: bool,
+}
+
+impl CheckArg {
+    /// Whether it is one that can hold a connection.
+    pub(super) fn is_tcp(&self) -> bool {
+        self.fields["type"] == "tcp"
+    }
 }
 
 impl FromStr for CheckArg {
@@ -64,6 +73,9 @@ pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
         if before > 0 {
             let name = format!("{}-{}", kind.as_str().unwrap_or_default(), before + 1);
             fields.insert("name".to_owned(), json!(name));
+        }
+        if rhythm.hold && arg.is_tcp() {
+            fields.insert("hold".to_owned(), json!(true));
         }
         let rhythm = [
             ("interval", rhythm.interval.map(Value::from)),

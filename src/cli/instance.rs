@@ -79,6 +79,11 @@ pub(super) struct InstanceArgs {
     #[arg(long, value_name = "N", requires = "checks", value_parser = clap::value_parser!(u8).range(1..=100))]
     fall: Option<u8>,
 
+    /// Hold a connection beside the probes of checks of type tcp: its end has the instance probed at once, and two refusals
+    /// take it out
+    #[arg(long, requires = "checks")]
+    hold: bool,
+
     /// What to think of it until the first probe has ended: unknown or passing [default: unknown]
     #[arg(long, value_name = "HEALTH", hide_possible_values = true, value_parser = ["unknown", "passing"])]
     initial_health: Option<String>,
@@ -147,7 +152,13 @@ impl InstanceArgs {
             timeout: timeout.as_deref(),
             rise: self.rise,
             fall: self.fall,
+            hold: self.hold,
         };
+        if self.hold && !self.checks.iter().any(CheckArg::is_tcp) {
+            return Err(Fault::Usage(
+                "--hold is for checks of type tcp, and there is none: add --check tcp".to_owned(),
+            ));
+        }
         let fields = [
             ("port", Some(json!(self.port))),
             ("addresses", (!self.address.is_empty()).then(|| json!(self.address))),

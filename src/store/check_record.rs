@@ -148,8 +148,21 @@ impl CheckV1 {
         let CheckState { health, since, last_error } = state.clone();
         let since = since.as_millis();
         let said = Vec::new();
-        let mut check =
-            Self { name, kind, interval, fast_interval, timeout, rise, fall, said, port, hold, health, since, last_error };
+        let mut check = Self {
+            name,
+            kind,
+            interval,
+            fast_interval,
+            timeout,
+            rise,
+            fall,
+            said,
+            port,
+            hold,
+            health,
+            since,
+            last_error,
+        };
         let unsaid = [unsaid.interval, unsaid.fast_interval, unsaid.timeout, unsaid.rise, unsaid.fall];
         let said = usual_numbers(&check).into_iter().zip(unsaid);
         check.said = said.filter(|((_, usual), unsaid)| *usual && !unsaid).map(|((number, _), _)| number).collect();
@@ -170,8 +183,21 @@ impl CheckV1 {
             rise: of_rise,
             fall: of_fall,
         };
-        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, hold, health, since, last_error, .. } =
-            self;
+        let Self {
+            name,
+            kind,
+            interval,
+            fast_interval,
+            timeout,
+            rise,
+            fall,
+            port,
+            hold,
+            health,
+            since,
+            last_error,
+            ..
+        } = self;
         let fast_interval = fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
             CheckKindV1::Tcp => CheckKind::Tcp { hold },
