@@ -1,7 +1,7 @@
 //! DNS on the wire: sockets, messages, limits.
 //!
 //! ```text
-//! UDP datagram ─┐                                  ┌─▶ same socket
+//! UDP datagrams ┐ in batches                       ┌─▶ same socket
 //! TCP message  ─┴▶ message::triage ─▶ Handler ─▶ Zone::answer ─▶ reply, sized to the client's limit
 //!                  drop · FORMERR · NOTIMP           │ a name of others
 //!                                                    └▶ forward::Forwarder ─▶ an upstream's reply
@@ -12,6 +12,7 @@
 
 mod chaos;
 mod cookie;
+mod datagrams;
 mod edns;
 pub mod forward;
 mod handler;

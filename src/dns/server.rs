@@ -2,21 +2,31 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Handler, tcp, udp};
-use crate::net::{BindError, ConnectionLimits, Connections, Row, local_addresses, tcp_listener, udp_socket};
+use crate::net::{
+    BindError, ConnectionLimits, Connections, Row, granted_less, local_addresses, tcp_listener, udp_sockets,
+};
 
 /// How often the addresses of the machine are looked at when a listener is on all of them.
 const ADDRESS_SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Tries to find a port that is free for TCP and UDP, when any will do.
 const ANY_PORT_TRIES: usize = 32;
+/// Sockets of one address, and so threads, at most.
+const SOCKETS_MAX: usize = 8;
+
+/// Sockets of each of so many addresses: one for each core that no other address has.
+fn sockets_of_each(addresses: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / addresses.max(1)).clamp(1, SOCKETS_MAX)
+}
 
 /// Limits of the listeners.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +76,7 @@ struct Sockets<S> {
     /// Begins to answer on a socket.
     serve: S,
     wildcards: Vec<SocketAddr>,
-    answered: HashMap<SocketAddr, AbortHandle>,
+    answered: HashMap<SocketAddr, Vec<AbortHandle>>,
     /// New addresses that could not be opened, each of which was said.
     refused: HashSet<SocketAddr>,
     /// Scans that did not learn the addresses.
@@ -81,7 +91,7 @@ impl<S: Fn(UdpSocket, &mut JoinSet<()>) -> AbortHandle> Sockets<S> {
 
     fn answer_on(&mut self, socket: UdpSocket, tasks: &mut JoinSet<()>) {
         if let Ok(address) = socket.local_addr() {
-            self.answered.insert(address, (self.serve)(socket, tasks));
+            self.answered.entry(address).or_default().push((self.serve)(socket, tasks));
         }
     }
 
@@ -103,10 +113,10 @@ impl<S: Fn(UdpSocket, &mut JoinSet<()>) -> AbortHandle> Sockets<S> {
         let of_wildcard = |address: &SocketAddr| {
             self.wildcards.iter().any(|w| w.port() == address.port() && w.is_ipv4() == address.is_ipv4())
         };
-        self.answered.retain(|address, task| {
+        self.answered.retain(|address, of_address| {
             let keep = wanted.contains(address) || !of_wildcard(address);
             if !keep {
-                task.abort();
+                of_address.iter().for_each(AbortHandle::abort);
             }
             keep
         });
@@ -115,11 +125,13 @@ impl<S: Fn(UdpSocket, &mut JoinSet<()>) -> AbortHandle> Sockets<S> {
             if self.answered.contains_key(&address) {
                 continue;
             }
-            match udp_socket(address) {
-                Ok(socket) => {
+            match udp_sockets(address, 1) {
+                Ok(sockets) => {
                     tracing::info!(dns.address = %address, "answering on an address that is new on this machine");
                     self.refused.remove(&address);
-                    self.answer_on(socket, tasks);
+                    for socket in sockets {
+                        self.answer_on(socket, tasks);
+                    }
                 }
                 Err(error) => {
                     if self.refused.insert(address) {
@@ -151,10 +163,11 @@ impl Listeners {
             let tcp = tcp_listener(address)?;
             let bound = tcp.local_addr().map_err(|source| BindError { address, source })?;
             let reached = addresses_of(bound, local_addresses).map_err(|source| BindError { address, source })?;
-            match reached.into_iter().map(udp_socket).collect::<Result<Vec<_>, _>>() {
+            let count = sockets_of_each(reached.len());
+            match reached.into_iter().map(|address| udp_sockets(address, count)).collect::<Result<Vec<_>, _>>() {
                 Ok(sockets) => {
                     self.tcp.push(tcp);
-                    self.udp.extend(sockets);
+                    self.udp.extend(sockets.into_iter().flatten());
                     if bound.ip().is_unspecified() {
                         self.wildcards.push(bound);
                     }
@@ -178,6 +191,12 @@ impl Listeners {
         for listener in self.tcp {
             let serving = tcp::serve(listener, handler.clone(), connections.clone(), settings.idle, closing.clone());
             tasks.spawn(serving);
+        }
+        if let Some(granted) = self.udp.iter().find_map(granted_less) {
+            tracing::info!(
+                dns.buffer_octets = granted,
+                "the system grants less room for questions that come at once than was asked for (net.core.rmem_max)"
+            );
         }
         let answer = |socket, tasks: &mut JoinSet<()>| tasks.spawn(udp::serve(socket, handler.clone()));
         let mut sockets = Sockets::new(answer, self.wildcards);

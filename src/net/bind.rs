@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// Octets of receive buffer asked for: a burst of some 10,000 questions. The kernel may grant less.
 const UDP_RECEIVE_BUFFER: usize = 4 << 20;
+/// How long a read waits for a datagram.
+const UDP_PATIENCE: Duration = Duration::from_millis(250);
 
 /// An address that could not be opened.
 #[derive(Debug)]
@@ -68,18 +71,37 @@ pub fn tcp_listener(address: SocketAddr) -> Result<tokio::net::TcpListener, Bind
     listen().map_err(|source| BindError { address, source })
 }
 
-/// Opens a socket for datagrams to one address.
+/// Opens sockets for datagrams to one address, which the kernel shares out among them by client; they block for a moment
+/// at most.
 ///
 /// # Errors
 /// When the address is taken, not ours, or not permitted.
-pub fn udp_socket(address: SocketAddr) -> Result<tokio::net::UdpSocket, BindError> {
-    let bind = || {
+pub fn udp_sockets(address: SocketAddr, count: usize) -> Result<Vec<UdpSocket>, BindError> {
+    let bind = |shared: bool| {
         let socket = open(address, Type::DGRAM, Protocol::UDP)?;
+        socket.set_reuse_port(shared)?;
         socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER)?;
         socket.bind(&address.into())?;
-        tokio::net::UdpSocket::from_std(socket.into())
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(UDP_PATIENCE))?;
+        Ok(socket.into())
     };
-    bind().map_err(|source| BindError { address, source })
+    let all = || match count {
+        0 | 1 => Ok(vec![bind(false)?]),
+        _ => {
+            // One that shares the port would not notice another server that does.
+            let alone: UdpSocket = bind(false)?;
+            drop(alone);
+            (0..count).map(|_| bind(true)).collect()
+        }
+    };
+    all().map_err(|source: io::Error| BindError { address, source })
+}
+
+/// Octets of receive buffer that the kernel granted, when they are fewer than were asked for.
+pub fn granted_less(socket: &UdpSocket) -> Option<usize> {
+    let granted = SockRef::from(socket).recv_buffer_size().ok()?;
+    (granted < UDP_RECEIVE_BUFFER).then_some(granted)
 }
 
 /// The addresses of this machine's interfaces, with the scope of link-local ones.
@@ -131,8 +153,15 @@ mod tests {
         let first = tcp_listener("127.0.0.1:0".parse().unwrap()).unwrap();
         let second = tcp_listener(first.local_addr().unwrap()).unwrap_err();
         assert!(second.to_string().contains("is in use"), "{second}");
-        let first = udp_socket("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert!(udp_socket(first.local_addr().unwrap()).is_err());
+        for count in [1, 3] {
+            let first = udp_sockets("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            let address = first[0].local_addr().unwrap();
+            assert!(udp_sockets(address, count).is_err());
+            drop(first);
+            let first = udp_sockets(address, count).unwrap();
+            assert_eq!(first.len(), count);
+            assert!(udp_sockets(address, 1).is_err() && udp_sockets(address, 2).is_err());
+        }
     }
 
     #[test]

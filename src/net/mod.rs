@@ -6,7 +6,7 @@ mod connections;
 mod paced;
 
 pub use accept::{Acceptor, Row};
-pub use bind::{BindError, is_linked, local_addresses, tcp_listener, udp_socket};
+pub use bind::{BindError, granted_less, is_linked, local_addresses, tcp_listener, udp_sockets};
 pub use connections::{ConnectionLimits, Connections, Slot};
 pub use paced::{Pace, Paced};
 

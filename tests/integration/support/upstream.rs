@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, SOA};
 use hickory_proto::rr::{Name, RData, Record};
-use rollcall::net::{tcp_listener, udp_socket};
+use rollcall::net::{tcp_listener, udp_sockets};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -32,9 +32,11 @@ impl Upstream {
     pub(crate) fn start(script: impl Script) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let (tcp, udp) = std::iter::repeat_with(|| tcp_listener(any).unwrap())
-            .find_map(|tcp| Some((udp_socket(tcp.local_addr().unwrap()).ok()?, tcp)))
+            .find_map(|tcp| Some((udp_sockets(tcp.local_addr().unwrap(), 1).ok()?.pop()?, tcp)))
             .map(|(udp, tcp)| (tcp, udp))
             .unwrap();
+        udp.set_nonblocking(true).unwrap();
+        let udp = UdpSocket::from_std(udp).unwrap();
         Self::on(tcp, udp, script)
     }
 

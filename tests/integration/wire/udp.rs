@@ -50,12 +50,16 @@ pub(super) fn web() -> Vec<u8> {
 
 /// Asks over UDP as a new client, until there is a reply: datagrams may be lost where receive buffers are small.
 pub(super) async fn ask(server: SocketAddr) -> Reply {
+    ask_for(server, &web()).await
+}
+
+async fn ask_for(server: SocketAddr, question: &[u8]) -> Reply {
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(server).await.unwrap();
     let mut reply = vec![0; 2000];
     let asking = async {
         loop {
-            client.send(&web()).await.unwrap();
+            client.send(question).await.unwrap();
             if let Ok(Ok(length)) = tokio::time::timeout(Duration::from_secs(1), client.recv(&mut reply)).await {
                 return length;
             }
@@ -81,6 +85,29 @@ async fn odd_datagrams_leave_the_socket_serving() {
     let length = tokio::time::timeout(PATIENCE, client.recv(&mut reply)).await.expect("a reply").unwrap();
     let reply = read(reply[..length].to_vec());
     assert_eq!((reply.rcode, reply.sections[0].len(), reply.opt.is_some()), (NOERROR, 1, true));
+}
+
+#[tokio::test]
+async fn every_client_is_answered_whichever_socket_hears_it() {
+    let served = serve(Settings::default()).await;
+    for _ in 0..100 {
+        assert_eq!(ask(served.address).await.sections[0].len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_closed_leaves_its_port_to_others() {
+    let world = World::new().await;
+    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let address = listeners.addresses()[0];
+    let (sender, closing) = watch::channel(false);
+    let serving = tokio::spawn(listeners.serve(Arc::new(world.handler), Settings::default(), closing));
+    assert!(UdpSocket::bind(address).await.is_err());
+    // A reply of any kind shows that it serves.
+    ask_for(address, &question(&wire("nobody.svc.internal"), A)).await;
+    sender.send_replace(true);
+    serving.await.unwrap();
+    UdpSocket::bind(address).await.unwrap();
 }
 
 #[tokio::test]
