@@ -6,6 +6,8 @@ use crate::net::ConnectionLimits;
 
 /// What to reckon with when the system does not say.
 const GRANTED_UNKNOWN: u64 = 1024;
+/// Room for four clients of DNS there is, however little is granted.
+const DNS_MIN: usize = 4;
 /// Connections and probes, when the system grants enough for them.
 const HTTP_MAX: usize = 24_576;
 const DNS_MAX: usize = 1024;
@@ -30,7 +32,7 @@ impl Shares {
         let granted = usize::try_from(granted).unwrap_or(usize::MAX);
         let limits = |total: usize, clients: usize| ConnectionLimits { per_client: (total / clients).max(1), total };
         let http = (granted / 2).clamp(1, HTTP_MAX);
-        let dns = (granted / 8).clamp(1, DNS_MAX);
+        let dns = (granted / 8).clamp(DNS_MIN, DNS_MAX);
         let probes = (granted / 8).clamp(1, PROBES_MAX);
         let left = (granted - granted / 8).saturating_sub(http + dns + probes);
         let held = left.min(granted / 4).min(HELD_MAX);
