@@ -24,7 +24,7 @@ pub(super) struct Rhythm<'a> {
 
 impl CheckArg {
     /// Whether it is one that can hold a connection.
-    pub(super) fn is_tcp(&self) -> bool {
+    fn is_tcp(&self) -> bool {
         self.fields["type"] == "tcp"
     }
 }
@@ -65,7 +65,13 @@ impl FromStr for CheckArg {
 }
 
 /// The `checks` of a registration. Names are unique within an instance, so the second of a type gets a number.
-pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
+///
+/// # Errors
+/// What of the rhythm none of them can have.
+pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Result<Value, &'static str> {
+    if rhythm.hold && !args.iter().any(CheckArg::is_tcp) {
+        return Err("--hold is for checks of type tcp, and there is none: add --check tcp");
+    }
     let body = |(position, arg): (usize, &CheckArg)| {
         let mut fields = arg.fields.clone();
         let kind = &fields["type"];
@@ -91,7 +97,7 @@ pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
         fields.extend(rhythm.filter_map(|(name, value)| Some((name.to_owned(), value?))));
         Value::Object(fields)
     };
-    args.iter().enumerate().map(body).collect()
+    Ok(args.iter().enumerate().map(body).collect())
 }
 
 #[cfg(test)]
@@ -132,7 +138,7 @@ mod tests {
         let args = ["tcp", "http:/a", "tcp::9000", "tcp::9001", "ttl"].map(|text| text.parse().unwrap());
         let rhythm = Rhythm { interval: Some("2s"), timeout: Some("1s"), fall: Some(1), ..Rhythm::default() };
         assert_eq!(
-            checks(&args, &rhythm),
+            checks(&args, &rhythm).unwrap(),
             json!([
                 {"type": "tcp", "interval": "2s", "timeout": "1s", "fall": 1},
                 {"type": "http", "path": "/a", "interval": "2s", "timeout": "1s", "fall": 1},
@@ -141,5 +147,14 @@ mod tests {
                 {"type": "ttl", "interval": "2s", "fall": 1},
             ])
         );
+    }
+
+    #[test]
+    fn those_hold_that_can_and_there_has_to_be_one() {
+        let rhythm = Rhythm { hold: true, ..Rhythm::default() };
+        let args = ["tcp", "http:/a"].map(|text| text.parse().unwrap());
+        let body = json!([{"type": "tcp", "hold": true}, {"type": "http", "path": "/a"}]);
+        assert_eq!(checks(&args, &rhythm), Ok(body));
+        assert!(checks(&args[1..], &rhythm).unwrap_err().contains("--check tcp"));
     }
 }

@@ -154,11 +154,7 @@ impl InstanceArgs {
             fall: self.fall,
             hold: self.hold,
         };
-        if self.hold && !self.checks.iter().any(CheckArg::is_tcp) {
-            return Err(Fault::Usage(
-                "--hold is for checks of type tcp, and there is none: add --check tcp".to_owned(),
-            ));
-        }
+        let checks = check::checks(&self.checks, &rhythm).map_err(|error| Fault::Usage(error.to_owned()))?;
         let fields = [
             ("port", Some(json!(self.port))),
             ("addresses", (!self.address.is_empty()).then(|| json!(self.address))),
@@ -169,7 +165,7 @@ impl InstanceArgs {
             ("tags", (!self.tags.is_empty()).then(|| json!(self.tags))),
             ("meta", object("--meta", &self.meta)?),
             ("ttl", text(self.ttl).map(Value::from)),
-            ("checks", (!self.checks.is_empty()).then(|| check::checks(&self.checks, &rhythm))),
+            ("checks", (!self.checks.is_empty()).then_some(checks)),
             ("https", self.https.then_some(Value::Bool(true))),
             ("initial_health", self.initial_health.as_deref().map(Value::from)),
             ("evict_after", text(self.evict_after).map(Value::from)),

@@ -106,8 +106,6 @@ fn mistakes_in_usage_exit_with_2() {
         "history web --since yesterday",
         "history web --limit 0",
         "status --http https://host",
-        "register web --port 80 --hold",
-        "register web --port 80 --check http:/ --hold",
         "check-config --memory --ttl 2h",
     ] {
         assert_eq!(rollcall(words, &[]).code, ExitCode::from(2), "{words}");
