@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::extract::Params;
 use super::form::{self, forms};
-use super::probing::{fails, held};
+use super::probing::{fails, fails_now, held};
 use super::problem::Problem;
 use super::{Context, Peer, guard};
 use crate::model::{Label, Revision, ServiceName, StoreId};
@@ -71,7 +71,7 @@ struct JudgedShape<'a> {
     because: Cow<'a, str>,
 }
 
-/// Everybody who is kept or withheld; of those who fail, also what they have to do because they flap.
+/// Everybody who is kept or withheld; of those who fail, also why they do now and what they owe because they flap.
 async fn judged<'a>(instances: &'a [Judged], context: &Context) -> Vec<JudgedShape<'a>> {
     let failing = || instances.iter().filter(|judged| !judged.kept && fails(&judged.instance));
     let names = failing().map(|judged| (judged.instance.service.clone(), judged.instance.id.clone()));
@@ -87,8 +87,9 @@ async fn judged<'a>(instances: &'a [Judged], context: &Context) -> Vec<JudgedSha
         let of_it = shapes
             .iter_mut()
             .find(|shape| shape.id == &judged.instance.id && shape.service.is_some() == judged.stands_in);
-        if let (Some(shape), Some(held)) = (of_it, held(&judged.instance, reports)) {
-            shape.because.to_mut().push_str(&held);
+        let said = [fails_now(&judged.instance, reports), held(&judged.instance, reports)];
+        if let Some(shape) = of_it {
+            said.into_iter().flatten().for_each(|said| shape.because.to_mut().push_str(&said));
         }
     }
     shapes

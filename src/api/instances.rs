@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::extract::{Params, Path, instance_id, json, new_service_name, no_body, precondition, service_name};
 use super::leases::RenewedShape;
+use super::probing::as_probed;
 use super::problem::Problem;
 use super::registration::{AmendmentBody, RegistrationBody};
 use super::shape::{InstanceShape, LeaseShape, respond};
@@ -44,8 +45,12 @@ async fn registered(
     let done = if created { StatusCode::CREATED } else { StatusCode::OK };
     let Some(patience) = patience else { return Ok(written(done, instance, revision, context)) };
     let instance = patience.answered(&instance.service, &instance.id, context).await?;
-    let status = if instance.answered() { done } else { StatusCode::ACCEPTED };
-    Ok(written(status, &instance, context.view.load().revision(), context))
+    if instance.answered() {
+        return Ok(written(done, &instance, context.view.load().revision(), context));
+    }
+    let reports = context.reports(&instance).await;
+    let instance = as_probed(&instance, &reports);
+    Ok(written(StatusCode::ACCEPTED, &instance, context.view.load().revision(), context))
 }
 
 /// The address of who sent the request.
@@ -145,8 +150,10 @@ pub(super) async fn show(
     let (service, id) = (service_name(&service)?, instance_id(&id)?);
     let view = context.view.load();
     let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::no_instance)?;
-    let shape = InstanceShape::new(instance, &context).with_reports(instance, &context.reports(instance).await);
-    let mut response = respond(StatusCode::OK, &shape, instance);
+    let reports = context.reports(instance).await;
+    let instance = as_probed(instance, &reports);
+    let shape = InstanceShape::new(&instance, &context).with_reports(&instance, &reports);
+    let mut response = respond(StatusCode::OK, &shape, &instance);
     response.headers_mut().insert(guard::REVISION, guard::revision(view.revision()));
     Ok(response)
 }

@@ -1,5 +1,7 @@
 //! What this node's probes have found out beyond opinions.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -119,6 +121,29 @@ impl Context {
 /// Whether an instance is withheld by a check that fails, and by no more than that.
 pub(super) fn fails(instance: &Instance) -> bool {
     matches!(instance.withheld(), Some(Withheld::Check(_, Health::Critical, _)))
+}
+
+/// An instance with the reasons for which its checks fail now, where those are others than the ones they turned for.
+pub(super) fn as_probed<'a>(instance: &'a Instance, reports: &[ProbeReport]) -> Cow<'a, Instance> {
+    let mut instance = Cow::Borrowed(instance);
+    for position in 0..instance.checks.len() {
+        let (spec, state) = (&instance.registration.checks[position], &instance.checks[position]);
+        let report = reports.iter().find(|report| report.check == spec.name);
+        if state.health == Health::Critical
+            && let Some(failure) = report.and_then(|report| report.last_failure.as_ref())
+            && state.last_error.as_ref() != Some(failure)
+        {
+            instance.to_mut().checks[position].last_error = Some(failure.clone());
+        }
+    }
+    instance
+}
+
+/// Why the check by which an instance is withheld fails now, where that is not why it turned.
+pub(super) fn fails_now(instance: &Instance, reports: &[ProbeReport]) -> Option<String> {
+    let Some(Withheld::Check(name, Health::Critical, turned)) = instance.withheld() else { return None };
+    let failure = reports.iter().find(|report| report.check == *name)?.last_failure.as_deref()?;
+    (Some(failure) != turned).then(|| format!("; now: {failure}"))
 }
 
 /// What an instance that is withheld by a check has to do because it flaps; nothing for most.

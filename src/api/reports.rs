@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::extract::{Path, check_name, instance_id, json, optional_json, service_name};
+use super::probing::as_probed;
 use super::problem::Problem;
 use super::shape::{CheckShape, check_defaults};
 use super::{BODY_OCTETS_MAX, Context, guard};
@@ -62,7 +63,8 @@ async fn report(
     context.served(revision).await?;
     let view = context.view.load();
     let instance = view.instance(&service, id.as_str()).ok_or_else(Problem::left_meanwhile)?;
-    let check = position(instance, &name).ok_or_else(Problem::left_meanwhile)?;
+    let instance = as_probed(instance, std::slice::from_ref(&report));
+    let check = position(&instance, &name).ok_or_else(Problem::left_meanwhile)?;
     let shape = CheckShape::new(
         &instance.registration.checks[check],
         &instance.checks[check],

@@ -168,7 +168,7 @@ pub(super) struct CheckShape<'a> {
     /// Since when the opinion stands.
     #[schemars(with = "form::Time")]
     since: Timestamp,
-    /// Why the last probe failed, or what was reported, when the opinion is critical.
+    /// Why the opinion turned to critical; with one instance only, why the last probe or report that failed did.
     last_error: Option<&'a str>,
     #[serde(flatten)]
     report: Option<ReportShape>,

@@ -427,6 +427,8 @@ impl Checker {
         if !matches!(error, Some(Failure::Unreported(_))) {
             check.probed_at = Some(now);
         }
+        let reason = error.map(Failure::reason);
+        check.last_failure = reason.clone().or(check.last_failure.take());
         let turned = check.threshold.observe(passed, now);
         // The next result asks again: what does not stand is proposed with each that agrees.
         let is_silent = turned.is_some() && error.is_some_and(Failure::is_silence);
@@ -435,11 +437,8 @@ impl Checker {
         if std::mem::replace(&mut check.verdict, verdict).stays() && !verdict.stays() {
             self.guarding.settled(&check.instance);
         }
-        check.transition = turned.filter(|_| !verdict.stays()).map(|health| Turn {
-            health,
-            error: error.map(Failure::reason),
-            at: Timestamp::now(),
-        });
+        check.transition =
+            turned.filter(|_| !verdict.stays()).map(|health| Turn { health, error: reason, at: Timestamp::now() });
         if check.transition.is_some() && !check.committing {
             check.committing = true;
             self.turned.push_back(key);

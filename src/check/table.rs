@@ -70,6 +70,8 @@ pub(super) struct Check {
     pub(super) pace: Pace,
     /// When the last probe ended, since the epoch began or this node started.
     pub(super) probed_at: Option<Tick>,
+    /// Why the last probe or report that failed did.
+    pub(super) last_failure: Option<Arc<str>>,
     pub(super) latencies: Latencies,
     pub(super) hinted: Hinted,
     /// Most have none.
@@ -122,6 +124,7 @@ impl Check {
             transitions: self.transitions,
             hints: self.hinted.count(),
             last_probe_at: self.probed_at.map(|tick| Timestamp::now().before(since(tick))),
+            last_failure: self.last_failure.clone(),
             latency_us: self.latencies.p50_and_p99(),
             report_by: match self.stage {
                 Stage::Awaiting(awaited) => {
@@ -247,6 +250,7 @@ impl Table {
                     rhythm: Rhythm::new(&cadence, phase(), now),
                     pace: Pace::Ordinary,
                     probed_at: None,
+                    last_failure: None,
                     latencies: Latencies::default(),
                     hinted: Hinted::default(),
                     holding: spec.kind.holds().then(Box::default),

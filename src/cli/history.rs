@@ -98,7 +98,15 @@ impl HistoryArgs {
         let columns: Vec<usize> = (0..headings.len()).filter(shown).collect();
         let mut table = Table::headed(&columns.iter().map(|column| headings[*column]).collect::<Vec<_>>());
         for event in entries(events, "events").iter().rev() {
-            table.push(columns.iter().map(|column| cell(&event[fields[*column]])));
+            // What settings say is long, and would push the columns of all others apart.
+            let whole = event["kind"] == "configured";
+            table.push(columns.iter().map(|column| match fields[*column] {
+                "from" | "to" if whole => "-".to_owned(),
+                "reason" if whole => {
+                    format!("{}: {} -> {}", cell(&event["reason"]), cell(&event["from"]), cell(&event["to"]))
+                }
+                field => cell(&event[field]),
+            }));
         }
         table
     }

@@ -54,8 +54,9 @@ pub(super) struct InstanceArgs {
     #[arg(long)]
     https: bool,
 
-    /// How it is tested: tcp, tcp:PORT or tcp::PORT, http, http:/PATH, http:PORT/PATH or http://IP:PORT/PATH; repeatable.
-    /// Without a port it is the instance's, or 80 in a URL
+    /// How it is tested: tcp, tcp:PORT, http, http:/PATH, http:PORT/PATH or http://IP:PORT/PATH, https in the same forms,
+    /// grpc, grpc:PORT/SERVICE, or ttl when it reports itself; repeatable. Without a port it is the instance's, or that of
+    /// the scheme in a URL
     #[arg(long = "check", value_name = "CHECK")]
     checks: Vec<CheckArg>,
 

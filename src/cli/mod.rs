@@ -180,7 +180,7 @@ fn perform(
             Command::Deregister(args) => args.run(environment, out).await,
             Command::Drain(args) => args.run(environment, out).await,
             Command::Renew(args) => args.run(environment, out).await,
-            Command::Report(args) => args.run(environment, out).await,
+            Command::Report(args) => args.run(environment, out, err).await,
             Command::Services(args) => args.run(environment, out).await,
             Command::Get(args) => args.run(environment, out, err).await,
             Command::Watch(args) => args.run(environment, out).await,

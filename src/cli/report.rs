@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::connection::ConnectionArgs;
 use super::fault::Fault;
-use super::screen::show;
+use super::screen::{Output, show};
 use super::table::Table;
 use super::text::cell;
 
@@ -52,6 +52,7 @@ impl ReportArgs {
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
         out: &mut dyn Write,
+        err: &mut dyn Write,
     ) -> Result<(), Fault> {
         let client = self.connection.client(environment)?;
         let (service, id, check) = (&self.service, &self.id, self.check.as_deref().unwrap_or_default());
@@ -61,6 +62,12 @@ impl ReportArgs {
             None if self.pass => client.pass(service, id, check, reason).await?,
             None => client.fail(service, id, check, reason).await?,
         };
+        if self.connection.output == Output::Table && heard["probed"] == false {
+            let _ = writeln!(
+                err,
+                "heard, but not probed for it: it fails already, was probed just now, or has no check to probe"
+            );
+        }
         Ok(show(out, self.connection.output, &heard, |heard| match &self.failed {
             Some(_) => {
                 let mut table = Table::headed(&["PROBED"]);

@@ -12,6 +12,7 @@ use super::instance::{Pair, object};
 use super::screen::show;
 use super::table::Table;
 use super::text::cell;
+use crate::model::Duration;
 
 /// What changes of a registered instance.
 #[derive(Debug, Args)]
@@ -28,6 +29,10 @@ pub(super) struct SetArgs {
     /// up, or out of answers: draining before it stops, maintenance while it is worked on
     #[arg(long, group = "changes", value_parser = ["up", "draining", "maintenance"])]
     state: Option<String>,
+
+    /// Back up by itself after this time, with --state draining or maintenance
+    #[arg(long, value_name = "TIME", requires = "state")]
+    expires: Option<Duration>,
 
     /// SRV weight among equal priorities, 0 to 65535
     #[arg(long, group = "changes", value_name = "N")]
@@ -58,6 +63,7 @@ impl SetArgs {
         };
         let fields = [
             ("state", self.state.as_deref().map(Value::from)),
+            ("expires", self.expires.map(|expires| json!(expires.to_string()))),
             ("weight", self.weight.map(Value::from)),
             ("tags", (!self.tags.is_empty()).then(|| json!(filled(&self.tags)))),
             ("meta", if self.meta.is_empty() { None } else { Some(meta()?) }),

@@ -22,6 +22,7 @@ use super::cookie::Cookies;
 use super::edns::{self, Asked, Malformed, Manners, error_octets};
 use super::forward::{Forwarder, Pending, Question as Foreign, Step};
 use super::message::{HEADER_OCTETS, Triage, opt_options, triage};
+use super::quick::{Asking, Quick};
 use super::reply::{Frame, Opt};
 use super::{Counters, Identity, Protocol, metrics};
 use crate::model::Timestamp;
@@ -143,6 +144,46 @@ impl Handler {
     }
 
     fn reply(&self, message: &[u8], client: SocketAddr, protocol: Protocol) -> Begun {
+        let (turn, second) = (turn(), now());
+        match self.reply_quickly(message, client, protocol, turn, second) {
+            Some(reply) => Begun::Reply(reply),
+            None => self.reply_fully(message, client, protocol, turn, second),
+        }
+    }
+
+    /// What either way says to a datagram, the quick one only to what it takes. They are to be the same, which is for tests
+    /// to see.
+    pub fn both_ways(&self, message: &[u8], client: SocketAddr) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+        let (turn, second) = (turn(), now());
+        let fully = match self.reply_fully(message, client, Protocol::Udp, turn, second) {
+            Begun::Reply(reply) => Some(reply),
+            Begun::Nothing | Begun::Later(_) => None,
+        };
+        (self.reply_quickly(message, client, Protocol::Udp, turn, second), fully)
+    }
+
+    /// The reply to what is asked most, and nothing where it takes more.
+    fn reply_quickly(
+        &self,
+        message: &[u8],
+        client: SocketAddr,
+        protocol: Protocol,
+        turn: usize,
+        second: u32,
+    ) -> Option<Vec<u8>> {
+        if protocol != Protocol::Udp || client.port() == 0 {
+            return None;
+        }
+        let asking = Asking::read(message)?;
+        let (zone, manners) = (&*self.zone, &self.manners);
+        let quick = Quick { zone, manners, udp_payload: self.udp_payload, udp_octets_min: UDP_OCTETS_MIN };
+        let detail = || Detail::of(client.ip(), &self.explain_allow);
+        let (reply, rcode) = quick.reply(&asking, client.ip(), detail, turn, second)?;
+        self.counters.replied(protocol, Some(asking.record_type), rcode);
+        Some(reply)
+    }
+
+    fn reply_fully(&self, message: &[u8], client: SocketAddr, protocol: Protocol, turn: usize, second: u32) -> Begun {
         let triage = triage(message, client.port());
         if triage == Triage::Drop {
             self.counters.dropped();
@@ -150,7 +191,7 @@ impl Handler {
         }
         let asked = opt_options(message).map(Asked::read);
         let mut opt = asked.map(|asked| {
-            let options = self.manners.reply(asked.unwrap_or_default(), client.ip(), protocol, now());
+            let options = self.manners.reply(asked.unwrap_or_default(), client.ip(), protocol, second);
             Opt { udp_payload: self.udp_payload, dnssec_ok: false, options }
         });
         let refuse = |rcode, opt| {
@@ -180,7 +221,7 @@ impl Handler {
         let frame = Frame { request: message, question: request.queries.as_bytes(), opt, limit };
         let taken = HEADER_OCTETS + frame.question.len() + frame.opt.as_ref().map_or(0, Opt::octets);
         let room = limit.saturating_sub(taken);
-        let mut answer = self.decide(&request, room);
+        let mut answer = self.decide(&request, room, turn);
         let record_type = request.queries.queries().first().map(|query| query.query_type());
         // Names of our own zones are never refused, so what is may be a name of others.
         if let (ResponseCode::Refused, Some(forwarder)) = (answer.rcode, &self.forwarder)
@@ -219,7 +260,7 @@ impl Handler {
     }
 
     /// What to say to a request that could be read, in records and options of at most `room` octets.
-    fn decide(&self, request: &Request, room: usize) -> Answer {
+    fn decide(&self, request: &Request, room: usize, turn: usize) -> Answer {
         if request.edns.as_ref().is_some_and(|asked| asked.version() > 0) {
             return Answer::empty(ResponseCode::BADVERS);
         }
@@ -251,7 +292,7 @@ impl Handler {
                 None => Detail::None,
             },
             last_resort: request.protocol() != NetProtocol::Udp,
-            turn: turn(),
+            turn,
         })
     }
 }
@@ -286,7 +327,7 @@ impl RequestHandler for Handler {
         let room = usize::from(self.limit(request)).saturating_sub(ENCODER_SLACK + options.len());
         let answer = match asked {
             Some(Err(Malformed)) => Answer::empty(ResponseCode::FormErr),
-            _ => self.decide(request, room),
+            _ => self.decide(request, room, turn()),
         };
         if let Some(error) = &answer.extended_error {
             edns::add_error(&mut options, error);

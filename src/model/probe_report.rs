@@ -1,5 +1,7 @@
 //! What the node that probes an instance knows of a check beyond its opinion.
 
+use std::sync::Arc;
+
 use super::{Label, Timestamp};
 
 /// How a check has fared on the node that probes it, since that started or the instance last moved. It is of that node
@@ -18,6 +20,9 @@ pub struct ProbeReport {
     pub hints: u32,
     /// When its last probe ended, or its last report came.
     pub last_probe_at: Option<Timestamp>,
+    /// Why the last of its probes or reports that failed did. The registry has the reason for which the opinion turned,
+    /// and is not told of another.
+    pub last_failure: Option<Arc<str>>,
     /// Microseconds within which half, and 99 of 100, of its last 32 probes ended.
     pub latency_us: Option<(u64, u64)>,
     /// When an interval without a report will have passed, of a check that waits for reports.

@@ -25,7 +25,9 @@ pub(super) const RECORD_OCTETS: usize = 10;
 /// Octets of an owner name that points at the record before, which is the question's own.
 const POINTER_OCTETS: usize = 2;
 /// The mailbox of who answers for the zone, as a label.
-const HOSTMASTER: &str = "hostmaster";
+pub(super) const HOSTMASTER: &str = "hostmaster";
+/// REFRESH, RETRY and EXPIRE of the SOA, in seconds.
+pub(super) const SOA_INTERVALS: [i32; 3] = [3600, 600, 86_400];
 /// Octets of records up to which a pointer surely reaches what stands there (RFC 1035 §4.1.4): 14 bits, less header and
 /// question.
 const POINTED_OCTETS: usize = 0x3fff - 300;
@@ -71,7 +73,8 @@ impl Zone {
     /// The SOA record's data.
     pub(super) fn soa(&self) -> SOA {
         let hostmaster = self.origin.prepend_label(HOSTMASTER).expect("a zone name leaves room for a label");
-        SOA::new(self.name_server(), hostmaster, self.serial(), 3600, 600, 86_400, APEX_TTL)
+        let [refresh, retry, expire] = SOA_INTERVALS;
+        SOA::new(self.name_server(), hostmaster, self.serial(), refresh, retry, expire, APEX_TTL)
     }
 
     pub(super) fn name_server(&self) -> Name {

@@ -33,6 +33,7 @@ mod near;
 mod notice;
 mod owner;
 mod question;
+mod quick;
 mod said;
 mod text;
 
@@ -48,6 +49,7 @@ pub use explain::{Explanation, Judged};
 pub use linger::Until;
 pub use publish::Publisher;
 pub use question::{Answer, Detail, ExtendedError, Question};
+pub use quick::{QuickAnswer, QuickQuestion};
 pub use said::Decision;
 pub use statics::{Reloader, Statics, ZoneFileError};
 pub use text::record_text;

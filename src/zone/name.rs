@@ -33,6 +33,27 @@ impl WireName {
         wire
     }
 
+    /// The same of a name in wire form, with the root label and without pointers; none when it is no such name.
+    pub(super) fn lower_octets(octets: &[u8]) -> Option<Self> {
+        let mut wire = Self { octets: [0; OCTETS_MAX], starts: [0; LABELS_MAX + 1], labels: 0 };
+        if octets.len() > OCTETS_MAX {
+            return None;
+        }
+        wire.octets[..octets.len()].copy_from_slice(octets);
+        // A length octet is below 64, which is no letter.
+        wire.octets[..octets.len()].make_ascii_lowercase();
+        let mut at = 0;
+        loop {
+            match *octets.get(at)? {
+                0 => return (at + 1 == octets.len()).then_some(wire),
+                length @ 1..=63 => at += 1 + usize::from(length),
+                _ => return None,
+            }
+            wire.labels += 1;
+            wire.starts[wire.labels] = at as u8;
+        }
+    }
+
     /// How many labels it has, without the root label.
     pub(super) fn labels(&self) -> usize {
         self.labels

@@ -16,6 +16,7 @@ mod lingering;
 mod partition;
 mod probes;
 mod process;
+mod quick;
 mod run;
 mod scenarios;
 mod settings;

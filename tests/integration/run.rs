@@ -229,6 +229,7 @@ fn a_program_does_not_wait_for_a_server() {
     let (code, output) = program.ended();
     assert_eq!(code, Some(5), "{output}");
     assert!(!output.contains("drained") && !output.contains("has left"), "{output}");
+    assert!(output.contains("if it was registered, it leaves when its lease ends"), "{output}");
 
     let mut program = run(&api.to_string(), &["--port=80", "--wait=0s"], SERVICE);
     says(&mut program, "cannot be registered at the moment");

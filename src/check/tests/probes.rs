@@ -51,6 +51,26 @@ async fn failing_instance_is_critical_after_fall_probes_and_comes_back_after_ris
 }
 
 #[tokio::test]
+async fn why_it_fails_now_is_known_and_not_committed() {
+    let (mut rig, peer) = (Rig::new(), Peer::new().await);
+    peer.fit.store(false, SeqCst);
+    let check = http_check(|http| http.expect_body = Some("ready".into()));
+    rig.register("i1", registration(peer.address, [often(check)])).await;
+    rig.until_health("i1", Health::Critical).await;
+    assert_eq!(rig.last_error("i1").as_deref(), Some("status 503, expected 200-299"));
+    let revision = rig.head().await;
+    peer.fit.store(true, SeqCst);
+    loop {
+        let report = rig.reports.of(vec![(web(), "i1".parse().unwrap())]).await.remove(0).remove(0);
+        if report.last_failure.as_deref() == Some("body does not contain the expected text") {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.head().await, revision);
+}
+
+#[tokio::test]
 async fn what_contradicts_the_opinion_is_confirmed_fast_and_then_probes_are_rare_again() {
     let (mut rig, peer) = (Rig::new(), Peer::new().await);
     let (interval, fast_interval) = (Duration::from_secs(2), Duration::from_millis(5));

@@ -124,7 +124,7 @@ impl<'a> Course<'a> {
                 listens = of(&mut self.starting) => {
                     if !listens {
                         let (port, wait) = (self.args.instance.port(), self.args.wait);
-                        say(err, &format!("nobody listens on port {port} after {wait}; registered all the same"));
+                        say(err, &format!("nobody listens on port {port} after {wait}; registering it all the same"));
                     }
                     let kept = self.client.keep_registered(&self.registration, self.args.lease_ttl.std());
                     self.kept = Some(kept);
@@ -284,7 +284,11 @@ impl<'a> Course<'a> {
             Ok(()) if !self.is_registered => {}
             Ok(()) => say(err, &format!("{} has left", self.name)),
             Err(error) => {
-                let advice = "it leaves when its lease ends";
+                // What a server took may have had no answer, or be from before it went away.
+                let advice = match self.is_registered {
+                    true => "it leaves when its lease ends",
+                    false => "if it was registered, it leaves when its lease ends",
+                };
                 say(err, &format!("{} was not deregistered, and {advice}: {error}", self.name));
             }
         }

@@ -171,6 +171,7 @@ async fn what_probes_found_out_is_shown_with_one_instance_and_explained() {
         transitions: 5,
         hints: 0,
         last_probe_at: Some(Timestamp::from_millis(1_764_000_000_000)),
+        last_failure: None,
         latency_us: Some((210, 4000)),
         report_by: None,
         hold: Some(HoldReport { state: HoldState::GivenUp, reason: Some("it floods") }),
@@ -193,6 +194,42 @@ async fn what_probes_found_out_is_shown_with_one_instance_and_explained() {
     assert!(because.starts_with("withheld: ") && because.ends_with(held), "{because}");
     world.observe("web", "i1", "http", Health::Passing, None).await;
     assert_eq!(world.get(WEB1).await.body["withheld_because"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_for_another_reason_than_it_turned_for_is_shown_with_that() {
+    let world = World::new().await;
+    let body = json!({"address": "10.0.0.7", "port": 80, "checks": [{"type": "http"}]});
+    world.put(WEB1, &body).await;
+    world.observe("web", "i1", "http", Health::Critical, Some("refused")).await;
+    *world.reports.lock() = vec![ProbeReport {
+        check: "http".parse().unwrap(),
+        flaps: 0,
+        rise_needed: 1,
+        transitions: 1,
+        hints: 0,
+        last_probe_at: None,
+        last_failure: Some("status 404, expected 200-299".into()),
+        latency_us: None,
+        report_by: None,
+    }];
+    let now = "check http is critical: status 404, expected 200-299";
+    let got = world.get(WEB1).await.body;
+    assert_eq!((&got["withheld_because"], &got["checks"][0]["last_error"]), (&now.into(), &now[24..].into()));
+    let waited = world.call("PUT", &format!("{WEB1}?wait=1s"), Some(&body.to_string())).await;
+    assert_eq!((waited.status, &waited.body["withheld_because"]), (202, &now.into()));
+    let explained = world.get("/v1/explain?name=web.svc.internal").await.body;
+    let because = explained["instances"][0]["because"].as_str().unwrap();
+    assert!(
+        because.contains(": refused, since ") && because.ends_with("; now: status 404, expected 200-299"),
+        "{because}"
+    );
+    let listed = world.get("/v1/services/web").await.body;
+    assert_eq!(listed["instances"][0]["withheld_because"], "check http is critical: refused");
+    // What a probe found before the opinion turned says nothing of who is well.
+    world.observe("web", "i1", "http", Health::Passing, None).await;
+    let got = world.get(WEB1).await.body;
+    assert_eq!((&got["withheld_because"], &got["checks"][0]["last_error"]), (&Value::Null, &Value::Null));
 }
 
 #[tokio::test(start_paused = true)]
