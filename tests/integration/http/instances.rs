@@ -212,6 +212,7 @@ async fn who_fails_for_another_reason_than_it_turned_for_is_shown_with_that() {
         last_failure: Some("status 404, expected 200-299".into()),
         latency_us: None,
         report_by: None,
+        hold: None,
     }];
     let now = "check http is critical: status 404, expected 200-299";
     let got = world.get(WEB1).await.body;
