@@ -44,6 +44,9 @@ pub(super) struct CheckBody {
     /// The port to probe; the instance's when left out.
     #[schemars(with = "Option<form::Port>")]
     port: Option<i64>,
+    /// Whether one connection stays open beside the probes; false when left out. When the peer ends it, the instance is
+    /// probed at once, and two refusals `fast_interval` apart take it out, whatever `fall` is.
+    hold: Option<bool>,
     #[schemars(with = "Option<form::RequestPath>")]
     path: Option<String>,
     /// Whom to ask for what, in place of `port` and `path`. Nets other than the instance's own address have to be
@@ -69,6 +72,8 @@ pub(super) struct CheckBody {
 
 /// Fields that only checks by HTTP have, with or without TLS.
 const OF_HTTP: [&str; 6] = ["path", "url", "method", "headers", "expect_status", "expect_body"];
+/// Those that only checks by TCP have.
+const OF_TCP: [&str; 1] = ["hold"];
 /// Those that only checks by TLS have.
 const OF_TLS: [&str; 2] = ["tls_verify", "server_name"];
 /// Those that only checks by gRPC have.
@@ -97,11 +102,11 @@ fn one_of_each_type(schema: &mut Schema) {
     let not = json!({ "anyOf": [form::both("path", "url"), form::both("port", "url"), of_head] });
     let has = |of: &'static [&'static [&'static str]]| {
         move |field: &str| {
-            let special = OF_HTTP.iter().chain(&OF_TLS).chain(&OF_GRPC).any(|one| *one == field);
+            let special = OF_HTTP.iter().chain(&OF_TCP).chain(&OF_TLS).chain(&OF_GRPC).any(|one| *one == field);
             !special || of.iter().any(|of| of.contains(&field))
         }
     };
-    let tcp = of_type("tcp", "CheckByTcp", &has(&[]), Value::Null);
+    let tcp = of_type("tcp", "CheckByTcp", &has(&[&OF_TCP]), Value::Null);
     let http = of_type("http", "CheckByHttp", &has(&[&OF_HTTP]), not.clone());
     let mut https = of_type("https", "CheckByHttps", &has(&[&OF_HTTP, &OF_TLS]), not);
     let url = form::probe_url("https").to_value();
@@ -176,8 +181,15 @@ impl CheckBody {
             Some((field, _)) => Err(Problem::invalid(at(field), format!("a check of this type has no {field}"))),
             None => Ok(()),
         };
+        if self.hold.is_some() && matches!(self.r#type.as_str(), "http" | "https" | "grpc" | "ttl") {
+            let detail = "only a check of type tcp holds a connection; give the instance one of those as well";
+            return Err(Problem::invalid(at("hold"), detail));
+        }
         match self.r#type.as_str() {
-            "tcp" => foreign(&[&of_http, &of_tls, &of_grpc]).map(|()| CheckKind::Tcp),
+            "tcp" => {
+                foreign(&[&of_http, &of_tls, &of_grpc])?;
+                Ok(CheckKind::Tcp { hold: self.hold.unwrap_or(false) })
+            }
             "http" => {
                 foreign(&[&of_tls, &of_grpc])?;
                 self.http("http", at).map(|http| CheckKind::Http(Box::new(http)))

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, form};
-use crate::model::{Health, Instance, InstanceId, ProbeReport, ServiceName, Timestamp, Withheld};
+use crate::model::{
+    Health, HoldReport, HoldState, Instance, InstanceId, ProbeReport, ServiceName, Timestamp, Withheld,
+};
 
 /// Within how many microseconds probes ended.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -38,6 +40,51 @@ pub(super) struct ReportShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "form::Time")]
     report_by: Option<Timestamp>,
+    /// The connection that it holds, with `hold` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "HeldShape")]
+    held: Option<HeldShape>,
+}
+
+/// What a held connection is like.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HoldState")]
+#[serde(rename_all = "snake_case")]
+enum HeldStateShape {
+    /// There is none. One is opened after the next probe that passes.
+    Closed,
+    /// It is being made.
+    Opening,
+    /// It stands.
+    Held,
+    /// The peer has ended it, and probes find out why.
+    Lost,
+    /// It does not go together with this peer, so there are only probes.
+    GivenUp,
+}
+
+/// The connection that a check holds beside its probes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HeldConnection")]
+struct HeldShape {
+    state: HeldStateShape,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    reason: Option<&'static str>,
+}
+
+impl From<HoldReport> for HeldShape {
+    fn from(HoldReport { state, reason }: HoldReport) -> Self {
+        let state = match state {
+            HoldState::Closed => HeldStateShape::Closed,
+            HoldState::Opening => HeldStateShape::Opening,
+            HoldState::Held => HeldStateShape::Held,
+            HoldState::Lost => HeldStateShape::Lost,
+            HoldState::GivenUp => HeldStateShape::GivenUp,
+        };
+        Self { state, reason }
+    }
 }
 
 impl From<&ProbeReport> for ReportShape {
@@ -50,6 +97,7 @@ impl From<&ProbeReport> for ReportShape {
             last_probe_at: report.last_probe_at,
             latency_us: report.latency_us.map(|(p50, p99)| LatencyShape { p50, p99 }),
             report_by: report.report_by,
+            held: report.hold.map(Into::into),
         }
     }
 }

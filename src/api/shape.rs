@@ -152,6 +152,9 @@ pub(super) struct CheckShape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "form::Port")]
     port: Option<u16>,
+    /// Whether it is to hold a connection, of type `tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<bool>,
     #[serde(flatten)]
     http: Option<HttpShape<'a>>,
     #[serde(flatten)]
@@ -182,7 +185,7 @@ impl<'a> CheckShape<'a> {
     pub(super) fn new(spec: &'a CheckSpec, state: &'a CheckState, defaults: &CheckDefaults) -> Self {
         let Cadence { interval, fast_interval, timeout, rise, fall } = spec.cadence(defaults);
         let (tls, service) = match &spec.kind {
-            CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Ttl => (None, None),
+            CheckKind::Tcp { .. } | CheckKind::Http(_) | CheckKind::Ttl => (None, None),
             CheckKind::Https(https) => {
                 let server_name = https.server_name.as_ref().map(|name| name.as_str());
                 (Some(TlsShape { tls_verify: https.tls_verify, server_name }), None)
@@ -206,6 +209,7 @@ impl<'a> CheckShape<'a> {
             rise,
             fall,
             port: spec.port,
+            hold: spec.kind.holds().then_some(true),
             http,
             tls,
             service,

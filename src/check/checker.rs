@@ -10,9 +10,11 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, TICK, Tick, ticks};
 use super::guarding::Guarding;
+use super::hold::Sequel;
+use super::holdings::Holdings;
 use super::metrics::{Metrics, Skip};
 use super::outcome::{Failure, Outcome};
-use super::post::{Ended, Key, Saying, Turn, Wish, Word};
+use super::post::{Key, Saying, Turn, Wish, Word};
 use super::prober::Prober;
 use super::rate::Rate;
 use super::rhythm::Pace;
@@ -22,8 +24,8 @@ use super::ttl::{LOOK, Stalls};
 use super::wheel::Wheel;
 use super::{Settings, TargetRefused, Targets};
 use crate::guard::Verdict;
-use crate::model::{CheckDefaults, Health, Instance, InstanceId, Revision, ServiceName, Timestamp, Unheard};
-use crate::registry::{Change, Observation, Registry};
+use crate::model::{CheckDefaults, Health, Instance, InstanceId, Revision, ServiceName, Timestamp};
+use crate::registry::{Change, Registry};
 use crate::store::Followed;
 
 /// Due probes that are started before results are looked at again, because results give room back, and how long a
@@ -61,24 +63,26 @@ pub(super) struct Checker {
     /// come.
     pub(super) wheel: Wheel,
     pub(super) slots: Slots<Key>,
-    prober: Prober,
-    lines: Lines,
+    /// Room for connections that are held.
+    pub(super) holdings: Holdings,
+    pub(super) prober: Prober,
+    pub(super) lines: Lines,
     /// Wishes under way.
-    wished: usize,
+    pub(super) wished: usize,
     /// Checks whose transition waits for room among the wishes; each at most once.
-    turned: VecDeque<Key>,
+    pub(super) turned: VecDeque<Key>,
     /// The position of the history up to which the store has told.
     pub(super) known: Revision,
     /// What was said and waits, bounded.
     pub(super) parked: VecDeque<Saying>,
     /// Whether something of that may have to wait no longer.
-    unparked: bool,
+    pub(super) unparked: bool,
     /// Checks that wait for reports.
     pub(super) awaiting: usize,
     /// What was no silence of theirs.
     pub(super) stalls: Stalls,
     /// Whether the last commit failed, so that an outage is logged once and not for each check.
-    store_away: bool,
+    pub(super) store_away: bool,
 }
 
 impl Checker {
@@ -103,6 +107,7 @@ impl Checker {
             table: Table::default(),
             wheel: Wheel::new(),
             slots: Slots::new(bounds),
+            holdings: Holdings::new(settings.held_max, settings.held_per_host_max),
             prober,
             lines,
             wished: 0,
@@ -130,6 +135,7 @@ impl Checker {
             for (place, outcome) in ended.drain(..) {
                 self.probe_ended(place, &outcome, now);
             }
+            self.hear_of_held(now);
             let Some(unheard) = self.hear(now) else { return Ok(()) };
             if std::mem::take(&mut self.unparked) {
                 self.take_parked(now);
@@ -220,6 +226,7 @@ impl Checker {
         }
         self.remove(&instance.service, &instance.id);
         for key in self.table.insert(instance, &self.targets, rand::random, now) {
+            self.begin_holding(key);
             let Some(check) = self.table.get_mut(key) else { continue };
             if !check.spec().kind.is_probed() {
                 self.await_reports(key, now);
@@ -247,9 +254,12 @@ impl Checker {
     }
 
     fn remove(&mut self, service: &ServiceName, id: &InstanceId) {
-        for (place, stage) in self.table.remove(service, id) {
+        for (place, check) in self.table.remove(service, id) {
             self.wheel.remove(place);
-            match stage {
+            if let Some(holding) = check.holding {
+                self.end_holding(*holding);
+            }
+            match check.stage {
                 Stage::Running(Running { flight, address, standing, .. }) => {
                     self.prober.give_up(flight);
                     self.slots.give_back(address, standing);
@@ -296,6 +306,8 @@ impl Checker {
         let check = self.table.get_mut(key).expect("what is scheduled has a check");
         // Asked anew each time, because addresses of this machine come and go.
         check.target = self.targets.resolve(&check.instance.registration, check.spec());
+        self.look_after_held(key, tick);
+        let check = self.table.get_mut(key).expect("what is scheduled has a check");
         let target = match check.target {
             Ok(target) => target,
             Err(refused) => {
@@ -383,7 +395,10 @@ impl Checker {
         if *outcome != Outcome::Abandoned {
             check.latencies.add(took);
         }
-        self.observe(key, outcome, now);
+        let sequel = self.weigh_held(key, outcome, now);
+        if sequel != (Sequel::Alone { counts: false }) {
+            self.observe(key, outcome, now);
+        }
         let Some(check) = self.table.get_mut(key) else { return };
         if check.pace == Pace::Ordinary {
             self.metrics.skipped(Skip::Running, check.rhythm.rounds(began, now));
@@ -391,7 +406,14 @@ impl Checker {
         // Who waits for a word of the guard asks again soon; those it holds are many, and it holds them for longer.
         check.pace = if check.verdict == Verdict::Wait { Pace::Fast } else { check.threshold.pace(now) };
         let pace = if check.hinted.wants_another() && check.pace == Pace::Ordinary { Pace::Fast } else { check.pace };
-        self.wheel.insert(key.place, check.rhythm.next(pace, began, now));
+        let next = match sequel {
+            Sequel::None => check.rhythm.next(pace, began, now),
+            Sequel::AtOnce => now,
+            // Refusals are that far apart in full.
+            Sequel::Soon => check.rhythm.next(Pace::Fast, began + 1, now),
+            Sequel::Alone { .. } => check.rhythm.next(Pace::Fast, now, now),
+        };
+        self.wheel.insert(key.place, next);
     }
 
     /// Lets a result count towards the opinion of a check.
@@ -422,67 +444,5 @@ impl Checker {
             self.turned.push_back(key);
             self.commit_turned();
         }
-    }
-
-    /// Has transitions committed, as there is room for them. The one place from which they leave.
-    fn commit_turned(&mut self) {
-        while self.wished < self.lines.wishes.max_capacity()
-            && let Some(key) = self.turned.pop_front()
-        {
-            let Some(check) = self.table.get_mut(key) else { continue };
-            let Some(Turn { health, error, at }) = check.transition.clone() else {
-                // A result that came while it waited contradicts it.
-                check.committing = false;
-                self.unparked = true;
-                continue;
-            };
-            let observation = Observation {
-                service: check.instance.service.clone(),
-                id: check.instance.id.clone(),
-                epoch: check.instance.epoch,
-                check: check.spec().name.clone(),
-                health,
-                error,
-                at,
-            };
-            if self.lines.wishes.try_send(Wish { key, observation }).is_err() {
-                // Nobody is there any more, which the next turn finds out.
-                return;
-            }
-            self.wished += 1;
-        }
-    }
-
-    fn commit_ended(&mut self, Ended { key, health, error, result }: Ended, now: Instant) {
-        self.wished -= 1;
-        if let Err(error) = &result
-            && !self.store_away
-        {
-            tracing::warn!(%error, "no transition of health can be committed; each is tried again with its next probe");
-        }
-        self.store_away = result.is_err();
-        self.unparked = true;
-        if let Some(check) = self.table.get_mut(key) {
-            check.committing = false;
-            // What a later result asked for, it asked of an opinion that stood no longer.
-            check.transition = None;
-            if let Ok(committed) = &result {
-                check.settle(health, committed.revision, self.clock.tick(now));
-                self.metrics.turned(health);
-                tracing::debug!(
-                    service.name = %check.instance.service,
-                    instance.id = %check.instance.id,
-                    check.name = %check.spec().name,
-                    error = error.as_deref(),
-                    "check is {health}",
-                );
-            }
-            let stalled = self.stalls.total();
-            check.answer(|check| match result {
-                Ok(_) => Ok(check.heard(self.clock, stalled, now)),
-                Err(error) => Err(Unheard::NotKept(error.to_string())),
-            });
-        }
-        self.commit_turned();
     }
 }

@@ -33,7 +33,7 @@ impl Kinds {
         now: Instant,
     ) -> io::Result<Box<dyn Dialogue>> {
         Ok(match kind {
-            CheckKind::Tcp => Box::new(tcp::Silence),
+            CheckKind::Tcp { .. } => Box::new(tcp::Silence),
             CheckKind::Http(check) => Box::new(http::Exchange::new(check, target, &target.to_string())),
             CheckKind::Https(check) => {
                 let host = match &check.server_name {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::outcome::Outcome;
-use crate::model::{CheckKind, Health};
+use crate::model::{CheckKind, Health, HoldState};
 
 /// Upper bounds in seconds: from a probe of the same machine to the longest timeout.
 const DURATION_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 60.0];
@@ -72,6 +72,7 @@ pub(super) struct Metrics {
     pub(super) lag: Histogram,
     /// Checks of all instances.
     pub(super) checks: Gauge,
+    holds: [Gauge; HoldState::ALL.len()],
 }
 
 impl Metrics {
@@ -79,6 +80,7 @@ impl Metrics {
         let skipped = Family::<Labels<1>, Counter>::default();
         let reports = Family::<Labels<1>, Counter>::default();
         let hints = Family::<Labels<1>, Counter>::default();
+        let holds = Family::<Labels<1>, Gauge>::default();
         let metrics = Self {
             probes: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
@@ -90,6 +92,7 @@ impl Metrics {
             skipped: Skip::ALL.map(|(_, reason)| skipped.get_or_create(&[("reason", reason)]).clone()),
             lag: Histogram::new(LAG_BUCKETS),
             checks: Gauge::default(),
+            holds: HoldState::ALL.map(|state| holds.get_or_create(&[("state", state.as_str())]).clone()),
         };
         registry.register(
             "check_probes",
@@ -135,6 +138,12 @@ impl Metrics {
             "How much later than due the latest probe or deadline was, in each turn that had one",
             metrics.lag.clone(),
         );
+        registry.register(
+            "check_holds",
+            "Checks that are to hold a connection, by the state of that: closed (none, for now), opening, held, lost (it has \
+             ended, and probes find out why) or given_up (it does not go together with the peer)",
+            holds,
+        );
         registry.register("checks", "Checks of all instances", metrics.checks.clone());
         metrics
     }
@@ -167,6 +176,17 @@ impl Metrics {
     pub(super) fn skipped(&self, reason: Skip, rounds: u64) {
         if rounds > 0 {
             self.skipped[reason as usize].inc_by(rounds);
+        }
+    }
+
+    /// The connection of a check is of another state, or the check is new or gone.
+    pub(super) fn hold_turned(&self, from: Option<HoldState>, to: Option<HoldState>) {
+        let of = |state: HoldState| HoldState::ALL.iter().position(|one| *one == state);
+        if let Some(from) = from.and_then(of) {
+            self.holds[from].dec();
+        }
+        if let Some(to) = to.and_then(of) {
+            self.holds[to].inc();
         }
     }
 

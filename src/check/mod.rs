@@ -24,6 +24,9 @@
 //! A check of type `ttl` is not probed but hears from its service; a report is a result like that of a probe, and so is an
 //! interval without one. A report that turns the opinion is answered once that is committed, others at once.
 //!
+//! A check of type `tcp` may hold a connection beside its probes (`check::hold`). Its end has the instance probed at once, and
+//! proves nothing without what that probe and the next find.
+//!
 //! Nobody turns critical by silence before the guard was asked ([`Guarding`]): while it holds, the standing opinion stays
 //! in the store, and every further result asks again.
 //!
@@ -33,6 +36,8 @@
 mod clock;
 mod flaps;
 mod hints;
+mod hold;
+mod holdings;
 mod latency;
 mod rate;
 mod rhythm;
@@ -46,11 +51,13 @@ mod wheel;
 mod answer;
 mod dialogue;
 mod grpc;
+mod held;
 mod http;
 mod kind;
 mod outcome;
 mod prober;
 mod sessions;
+mod socket;
 mod tcp;
 mod tls;
 mod trust;
@@ -59,10 +66,12 @@ mod trust;
 mod checker;
 mod follow;
 mod guarding;
+mod holding;
 mod metrics;
 mod post;
 mod saying;
 mod table;
+mod turning;
 
 #[cfg(test)]
 mod support;
@@ -92,6 +101,10 @@ pub struct Settings {
     pub concurrency_max: usize,
     /// Probes that run at once against one address, at least 1.
     pub concurrency_per_host_max: usize,
+    /// Connections that are held beside probes. Each holds one descriptor.
+    pub held_max: usize,
+    /// The same with one address, but for loopback.
+    pub held_per_host_max: usize,
     /// Who is asked before an instance leaves by silence.
     pub guarding: Guarding,
     /// Probes that begin within a second, from 1 to 1,000,000; in a burst a quarter of that.
@@ -110,6 +123,8 @@ impl Default for Settings {
             local_addresses: crate::net::local_addresses,
             concurrency_max: 4096,
             concurrency_per_host_max: 64,
+            held_max: 4096,
+            held_per_host_max: 1024,
             guarding: Guarding::default(),
             rate_max: 20_000,
             rate_per_host_max: 1_000,

@@ -1,4 +1,4 @@
-//! The probes under way: sockets that nobody waits for one by one.
+//! The probes under way, and connections that are held: sockets that nobody waits for one by one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Token, Waker};
-use nix::errno::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::Socket;
 use tokio::time::Instant;
 
 use super::dialogue::{ANSWER_OCTETS_MAX, Dialogue, Line};
+use super::held::{ConnectionId, Held, News, Unheld};
 use super::kind::Kinds;
 use super::outcome::{Failure, Outcome, failure_of};
+use super::socket::{connect, is_established, is_own_echo, is_want, reset};
 use crate::model::{CheckSpec, Duration as CheckDuration};
 
 /// The token by which others wake the prober; those of probes are smaller.
@@ -45,6 +46,7 @@ pub(super) struct Prober {
     free: Vec<u32>,
     scratch: Box<[u8]>,
     kinds: Kinds,
+    held: Held,
 }
 
 impl Prober {
@@ -58,6 +60,7 @@ impl Prober {
             free: Vec::new(),
             scratch: vec![0; ANSWER_OCTETS_MAX].into(),
             kinds,
+            held: Held::default(),
         })
     }
 
@@ -79,7 +82,7 @@ impl Prober {
             self.flights.push(None);
             (self.flights.len() - 1) as u32
         });
-        let begun = connect(target).and_then(|stream| {
+        let begun = connect(target, probe_only).and_then(|stream| {
             let dialogue = self.kinds.dialogue(&check.kind, target, now)?;
             Ok(Flight { entry, target, timeout, stream, connected: false, dialogue })
         });
@@ -115,6 +118,10 @@ impl Prober {
         }
         // No probe begins meanwhile, so a token is of the probe that it was given to, or of none.
         for event in self.events.iter().filter(|event| event.token() != WAKE) {
+            if let Some(place) = Held::place_of(event.token()) {
+                self.held.happened(place, event, &mut self.scratch);
+                continue;
+            }
             let place = event.token().0;
             let Some(Some(flight)) = self.flights.get_mut(place) else { continue };
             let Poll::Ready(outcome) = outcome_of(|| flight.happened(event, &mut self.scratch)) else { continue };
@@ -126,6 +133,26 @@ impl Prober {
             self.free.push(place as u32);
         }
         Ok(())
+    }
+
+    /// Begins to hold a connection for somebody's entry; whether it has come about already.
+    pub(super) fn hold(
+        &mut self,
+        entry: u32,
+        target: SocketAddr,
+        interval: Duration,
+    ) -> Result<(ConnectionId, bool), Unheld> {
+        self.held.open(self.poll.registry(), entry, target, interval)
+    }
+
+    /// Closes a connection that is held, if it still is.
+    pub(super) fn let_go(&mut self, connection: ConnectionId) {
+        self.held.close(connection);
+    }
+
+    /// What has happened to connections that are held, by the entries that they are held for.
+    pub(super) fn news(&mut self) -> Vec<(u32, ConnectionId, News)> {
+        self.held.news()
     }
 
     /// Gives up a probe that has not ended; what that says of its target.
@@ -144,6 +171,15 @@ impl Prober {
         let failure = if connected { dialogue.missed() } else { Failure::NoConnection };
         Outcome::Failed(failure(target, timeout))
     }
+}
+
+/// Has the last segment of the handshake go with the request, or not at all: a probe that only connects never bothers the
+/// service itself, whose system has said by then that it listens.
+fn probe_only(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_quickack(false);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 /// The outcome of a probe that goes on.
@@ -185,85 +221,5 @@ impl Flight {
 
     fn advance(&mut self, readable: bool, scratch: &mut [u8]) -> Poll<Result<(), Failure>> {
         self.dialogue.advance(&mut Line { stream: &mut self.stream, readable, scratch })
-    }
-}
-
-/// Begins to connect.
-fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let (domain, protocol) = (Domain::for_address(target), Some(Protocol::TCP));
-    #[cfg(target_os = "linux")]
-    let socket = Socket::new(domain, Type::STREAM.nonblocking(), protocol)?;
-    #[cfg(not(target_os = "linux"))]
-    let socket = {
-        let socket = Socket::new(domain, Type::STREAM, protocol)?;
-        socket.set_nonblocking(true)?;
-        socket
-    };
-    // The last segment of the handshake goes with the request, or not at all: a probe that only connects never bothers
-    // the service itself, whose system has said by then that it listens.
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_quickack(false);
-    match socket.connect(&target.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
-        _ => Ok(TcpStream::from_std(socket.into())),
-    }
-}
-
-/// Whether a connection that was begun has come about already; the error when it never will.
-#[cfg(target_os = "linux")]
-fn is_established(stream: &TcpStream, target: SocketAddr) -> io::Result<bool> {
-    match SockRef::from(stream).connect(&target.into()) {
-        Err(error) if error.raw_os_error() == Some(Errno::EALREADY as i32) => Ok(false),
-        Err(error) if error.raw_os_error() == Some(Errno::EISCONN as i32) => Ok(true),
-        connected => connected.map(|()| true),
-    }
-}
-
-/// Elsewhere asking again is an error in itself.
-#[cfg(not(target_os = "linux"))]
-fn is_established(_: &TcpStream, _: SocketAddr) -> io::Result<bool> {
-    Ok(false)
-}
-
-/// Has a connection end by a reset when it is dropped.
-///
-/// An ordinary close would leave every probe in TIME_WAIT on our side for a minute, which is hundreds of thousands of
-/// sockets at a few thousand probes a second.
-fn reset(stream: &TcpStream) {
-    // Without the option the close is an ordinary one, which is only less thrifty.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-}
-
-/// Whether a connection ends where it begins. A connection to a local port on which nothing listens succeeds when the
-/// kernel happens to choose that very port for our side (simultaneous open, RFC 9293 §3.5).
-fn is_own_echo(stream: &TcpStream, target: SocketAddr) -> bool {
-    // Ports that a kernel chooses, in whatever range it was told to, are none that need a privilege.
-    target.port() >= 1024 && stream.local_addr().is_ok_and(|local| local == target)
-}
-
-/// Whether an error is about what this machine lacks.
-fn is_want(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn want_of_our_own_says_nothing_of_the_instance() {
-        for (errno, want) in [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ECONNREFUSED, false)] {
-            assert_eq!(is_want(&io::Error::from_raw_os_error(errno as i32)), want, "{errno}");
-        }
-    }
-
-    // Elsewhere a socket cannot be made to do this on purpose.
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn connection_to_itself_is_no_listener() {
-        let (address, socket) = super::super::support::refusing();
-        let stream = socket.connect(address).await.unwrap();
-        assert!(is_own_echo(&TcpStream::from_std(stream.into_std().unwrap()), address));
     }
 }

@@ -22,7 +22,7 @@ use crate::model::{
 pub(super) fn tcp_check() -> CheckSpec {
     CheckSpec {
         name: "tcp".parse().unwrap(),
-        kind: CheckKind::Tcp,
+        kind: CheckKind::Tcp { hold: false },
         interval: Duration::from_secs(5),
         fast_interval: Duration::from_millis(500),
         timeout: Duration::from_secs(5),

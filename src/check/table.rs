@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clock::{Clock, Tick};
+use super::held::ConnectionId;
 use super::hints::Hinted;
+use super::hold::Hold;
 use super::latency::Latencies;
 use super::post::{Key, Turn};
 use super::rhythm::{Pace, Rhythm};
@@ -45,6 +47,14 @@ pub(super) struct Running {
     pub(super) at: Tick,
 }
 
+/// The connection that a check is to hold beside its probes.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    pub(super) hold: Hold,
+    /// The one that there is, and with whom.
+    pub(super) connection: Option<(ConnectionId, SocketAddr)>,
+}
+
 /// One check of one instance.
 #[derive(Debug)]
 pub(super) struct Check {
@@ -64,6 +74,8 @@ pub(super) struct Check {
     pub(super) last_failure: Option<Arc<str>>,
     pub(super) latencies: Latencies,
     pub(super) hinted: Hinted,
+    /// Most have none.
+    pub(super) holding: Option<Box<Holding>>,
     transitions: u32,
     /// What the last result asks for; none when it confirms the standing opinion or what it asked for is committed.
     pub(super) transition: Option<Turn>,
@@ -121,6 +133,7 @@ impl Check {
                 }
                 _ => None,
             },
+            hold: self.holding.as_ref().map(|holding| holding.hold.report()),
         }
     }
 }
@@ -240,6 +253,7 @@ impl Table {
                     last_failure: None,
                     latencies: Latencies::default(),
                     hinted: Hinted::default(),
+                    holding: spec.kind.holds().then(Box::default),
                     transitions: 0,
                     transition: None,
                     verdict: Verdict::Leave,
@@ -267,15 +281,15 @@ impl Table {
         Key { place, turn: 0 }
     }
 
-    /// Ends all checks of an instance; the places they had, and what they were doing.
-    pub(super) fn remove(&mut self, service: &ServiceName, id: &InstanceId) -> Vec<(u32, Stage)> {
+    /// Ends all checks of an instance; the places they had, and what they were.
+    pub(super) fn remove(&mut self, service: &ServiceName, id: &InstanceId) -> Vec<(u32, Check)> {
         let Some(served) = self.services.get_mut(service) else { return Vec::new() };
         let Some(tested) = served.instances.remove(id) else { return Vec::new() };
         self.forget_idle(service);
         let mut ended = Vec::with_capacity(tested.keys.len());
         for key in &tested.keys {
             let place = &mut self.places[key.place as usize];
-            ended.extend(place.check.take().map(|check| (key.place, check.stage)));
+            ended.extend(place.check.take().map(|check| (key.place, check)));
             place.turn = place.turn.wrapping_add(1);
             self.free.push(key.place);
         }
@@ -356,7 +370,8 @@ mod tests {
         let (mut table, keys) = table_of(std::slice::from_ref(&one));
         assert_eq!((table.len(), keys.len()), (2, 2));
         let places: Vec<(u32, Stage)> = keys.iter().map(|key| (key.place, Stage::Idle)).collect();
-        assert_eq!(table.remove(&one.service, &one.id), places);
+        let removed = table.remove(&one.service, &one.id).into_iter().map(|(place, check)| (place, check.stage));
+        assert_eq!(removed.collect::<Vec<_>>(), places);
         assert_eq!(table.len(), 0);
         let again = table.insert(&one, &Targets::new(&Settings::default()), || 0.5, 0);
         assert_eq!(table.places.len(), 2, "places are");

@@ -50,6 +50,22 @@ impl Threshold {
         self.admitted = admitted;
     }
 
+    /// Has the next failure turn passing into critical, because there is proof.
+    pub(super) fn condemn(&mut self) {
+        if self.standing == Health::Passing {
+            self.against = self.against.max(self.fall - 1);
+        }
+    }
+
+    /// Whether the next failure turns the standing opinion.
+    pub(super) fn falls_next(&self) -> bool {
+        match self.standing {
+            Health::Unknown => true,
+            Health::Passing => self.against.saturating_add(1) >= self.fall,
+            Health::Critical => false,
+        }
+    }
+
     /// Takes the result of a probe; the opinion that should stand from now on, when that is another one.
     ///
     /// Out of unknown one result is enough, whatever `rise` and `fall` say.
@@ -101,6 +117,28 @@ impl Threshold {
 mod tests {
     use super::*;
     use Health::{Critical, Passing, Unknown};
+
+    #[test]
+    fn proof_needs_no_more_failures_and_turns_nobody_who_is_not_passing() {
+        let mut threshold = Threshold::new(1, 3, Passing);
+        assert_eq!((threshold.falls_next(), threshold.observe(false, 0)), (false, None));
+        threshold.condemn();
+        assert!(threshold.falls_next());
+        assert_eq!(threshold.observe(false, 0), Some(Critical));
+        assert_eq!(
+            (threshold.pace(0), threshold.observe(false, 0)),
+            (Pace::Ordinary, Some(Critical)),
+            "until it stands"
+        );
+        threshold.settle(Critical, 0);
+        threshold.condemn();
+        assert!(!threshold.falls_next());
+        assert_eq!((threshold.observe(false, 0), threshold.observe(true, 0)), (None, Some(Passing)));
+        let mut calm = Threshold::new(1, 3, Passing);
+        calm.condemn();
+        assert_eq!([calm.observe(true, 0), calm.observe(false, 0)], [None, None], "a success ends it");
+        assert!(Threshold::new(1, 3, Unknown).falls_next() && Threshold::new(1, 1, Passing).falls_next());
+    }
 
     /// Feeds results, `+` passed and `-` failed, settling every transition; the opinion after each.
     fn after_each(mut threshold: Threshold, results: &str) -> Vec<Health> {

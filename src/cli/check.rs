@@ -18,6 +18,15 @@ pub(super) struct Rhythm<'a> {
     pub(super) timeout: Option<&'a str>,
     pub(super) rise: Option<u8>,
     pub(super) fall: Option<u8>,
+    /// Of type tcp.
+    pub(super) hold: bool,
+}
+
+impl CheckArg {
+    /// Whether it is one that can hold a connection.
+    fn is_tcp(&self) -> bool {
+        self.fields["type"] == "tcp"
+    }
 }
 
 impl FromStr for CheckArg {
@@ -56,7 +65,13 @@ impl FromStr for CheckArg {
 }
 
 /// The `checks` of a registration. Names are unique within an instance, so the second of a type gets a number.
-pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
+///
+/// # Errors
+/// What of the rhythm none of them can have.
+pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Result<Value, &'static str> {
+    if rhythm.hold && !args.iter().any(CheckArg::is_tcp) {
+        return Err("--hold is for checks of type tcp, and there is none: add --check tcp");
+    }
     let body = |(position, arg): (usize, &CheckArg)| {
         let mut fields = arg.fields.clone();
         let kind = &fields["type"];
@@ -64,6 +79,9 @@ pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
         if before > 0 {
             let name = format!("{}-{}", kind.as_str().unwrap_or_default(), before + 1);
             fields.insert("name".to_owned(), json!(name));
+        }
+        if rhythm.hold && arg.is_tcp() {
+            fields.insert("hold".to_owned(), json!(true));
         }
         let rhythm = [
             ("interval", rhythm.interval.map(Value::from)),
@@ -79,7 +97,7 @@ pub(super) fn checks(args: &[CheckArg], rhythm: &Rhythm<'_>) -> Value {
         fields.extend(rhythm.filter_map(|(name, value)| Some((name.to_owned(), value?))));
         Value::Object(fields)
     };
-    args.iter().enumerate().map(body).collect()
+    Ok(args.iter().enumerate().map(body).collect())
 }
 
 #[cfg(test)]
@@ -120,7 +138,7 @@ mod tests {
         let args = ["tcp", "http:/a", "tcp::9000", "tcp::9001", "ttl"].map(|text| text.parse().unwrap());
         let rhythm = Rhythm { interval: Some("2s"), timeout: Some("1s"), fall: Some(1), ..Rhythm::default() };
         assert_eq!(
-            checks(&args, &rhythm),
+            checks(&args, &rhythm).unwrap(),
             json!([
                 {"type": "tcp", "interval": "2s", "timeout": "1s", "fall": 1},
                 {"type": "http", "path": "/a", "interval": "2s", "timeout": "1s", "fall": 1},
@@ -129,5 +147,14 @@ mod tests {
                 {"type": "ttl", "interval": "2s", "fall": 1},
             ])
         );
+    }
+
+    #[test]
+    fn those_hold_that_can_and_there_has_to_be_one() {
+        let rhythm = Rhythm { hold: true, ..Rhythm::default() };
+        let args = ["tcp", "http:/a"].map(|text| text.parse().unwrap());
+        let body = json!([{"type": "tcp", "hold": true}, {"type": "http", "path": "/a"}]);
+        assert_eq!(checks(&args, &rhythm), Ok(body));
+        assert!(checks(&args[1..], &rhythm).unwrap_err().contains("--check tcp"));
     }
 }

@@ -80,6 +80,11 @@ pub(super) struct InstanceArgs {
     #[arg(long, value_name = "N", requires = "checks", value_parser = clap::value_parser!(u8).range(1..=100))]
     fall: Option<u8>,
 
+    /// Hold a connection beside the probes of checks of type tcp: its end has the instance probed at once, and two refusals
+    /// take it out
+    #[arg(long, requires = "checks")]
+    hold: bool,
+
     /// What to think of it until the first probe has ended: unknown or passing [default: unknown]
     #[arg(long, value_name = "HEALTH", hide_possible_values = true, value_parser = ["unknown", "passing"])]
     initial_health: Option<String>,
@@ -148,7 +153,9 @@ impl InstanceArgs {
             timeout: timeout.as_deref(),
             rise: self.rise,
             fall: self.fall,
+            hold: self.hold,
         };
+        let checks = check::checks(&self.checks, &rhythm).map_err(|error| Fault::Usage(error.to_owned()))?;
         let fields = [
             ("port", Some(json!(self.port))),
             ("addresses", (!self.address.is_empty()).then(|| json!(self.address))),
@@ -159,7 +166,7 @@ impl InstanceArgs {
             ("tags", (!self.tags.is_empty()).then(|| json!(self.tags))),
             ("meta", object("--meta", &self.meta)?),
             ("ttl", text(self.ttl).map(Value::from)),
-            ("checks", (!self.checks.is_empty()).then(|| check::checks(&self.checks, &rhythm))),
+            ("checks", (!self.checks.is_empty()).then_some(checks)),
             ("https", self.https.then_some(Value::Bool(true))),
             ("initial_health", self.initial_health.as_deref().map(Value::from)),
             ("evict_after", text(self.evict_after).map(Value::from)),

@@ -119,7 +119,7 @@ fn mistakes_in_usage_exit_with_2() {
 async fn register_says_everything_it_was_told() {
     let words = "register web --id i1 --port 8080 --address 10.0.0.7,fd00::7 --protocol tcp --named-port metrics=9090 \
                  --priority 1 --weight 5 --tag primary --tag b --meta version=1.4=x --ttl 90s --lease-ttl 15s \
-                 --check tcp --check http:/healthz --interval 2s --fast-interval 100ms --timeout 500ms --rise 2 --fall 1 \
+                 --check tcp --check http:/healthz --interval 2s --fast-interval 100ms --timeout 500ms --rise 2 --fall 1 --hold \
                  --initial-health passing --https --generation 17";
     let (ended, requests) = against(vec![fake::json("201 Created", &instance())], words).await;
     assert_eq!(ended.err, "");
@@ -140,7 +140,7 @@ async fn register_says_everything_it_was_told() {
             "port": 8080, "addresses": ["10.0.0.7", "fd00::7"], "protocol": "tcp", "ports": {"metrics": 9090},
             "priority": 1, "weight": 5, "tags": ["primary", "b"], "meta": {"version": "1.4=x"}, "ttl": "1m30s",
             "lease_ttl": "15s", "initial_health": "passing", "https": true, "generation": 17,
-            "checks": [check(json!({"type": "tcp"})), check(json!({"type": "http", "path": "/healthz"}))],
+            "checks": [check(json!({"type": "tcp", "hold": true})), check(json!({"type": "http", "path": "/healthz"}))],
         })
     );
 }

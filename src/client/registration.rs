@@ -248,6 +248,13 @@ impl Check {
         self.field("port", port)
     }
 
+    /// Holds a connection open beside the probes, of a check by [`Self::tcp`]: when it ends, two refusals a fast interval
+    /// apart take the instance out.
+    #[must_use]
+    pub fn hold(self) -> Self {
+        self.field("hold", true)
+    }
+
     /// From the start of one probe to the next: 1 s to 1 h, 5 s unless it is said.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
@@ -316,7 +323,7 @@ mod tests {
             .tag("b")
             .meta("version", "1")
             .ttl(Duration::from_secs(90))
-            .check(Check::tcp().port(81).fall(1))
+            .check(Check::tcp().port(81).fall(1).hold())
             .check(Check::https("/").server_name("web.example").any_certificate())
             .check(Check::grpc("a.v1.B"))
             .check(Check::http("/healthz").name("web").interval(Duration::from_millis(1500)).expect_status("200"))
@@ -333,7 +340,7 @@ mod tests {
                 "meta": {"version": "1"}, "ttl": "1m30s", "initial_health": "passing", "evict_after": "10m",
                 "generation": 7, "shared_address": true, "lease_ttl": "15s",
                 "checks": [
-                    {"type": "tcp", "port": 81, "fall": 1},
+                    {"type": "tcp", "port": 81, "fall": 1, "hold": true},
                     {"type": "https", "path": "/", "server_name": "web.example", "tls_verify": false},
                     {"type": "grpc", "service": "a.v1.B"},
                     {"type": "http", "path": "/healthz", "name": "web", "interval": "1s500ms", "expect_status": "200"},

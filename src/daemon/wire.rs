@@ -133,6 +133,7 @@ impl Daemon {
             allow: config.check_allow.clone(),
             listeners: dns_addresses.iter().chain(&http_addresses).copied().collect(),
             concurrency_max: shares.probes,
+            held_max: shares.held,
             guarding: guarding(guard.clone(), reader.clone()),
             trust,
             ..check::Settings::default()

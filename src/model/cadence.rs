@@ -99,7 +99,7 @@ mod tests {
         let Cadence { interval, fast_interval, timeout, rise, fall } = Cadence::usual(true);
         let mut check = CheckSpec {
             name: "tcp".parse().unwrap(),
-            kind: CheckKind::Tcp,
+            kind: CheckKind::Tcp { hold: false },
             interval,
             fast_interval,
             timeout,

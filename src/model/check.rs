@@ -70,7 +70,10 @@ pub mod probe_bounds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckKind {
     /// Opens a connection and closes it.
-    Tcp,
+    Tcp {
+        /// Whether a further connection stays open beside the probes, whose end has the instance probed at once.
+        hold: bool,
+    },
     /// Sends an HTTP/1.1 request and looks at the answer.
     Http(Box<HttpCheck>),
     /// The same over TLS.
@@ -85,7 +88,7 @@ impl CheckKind {
     /// The `type` of the check in the API.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Tcp => "tcp",
+            Self::Tcp { .. } => "tcp",
             Self::Http(_) => "http",
             Self::Https(_) => "https",
             Self::Grpc(_) => "grpc",
@@ -98,8 +101,13 @@ impl CheckKind {
         match self {
             Self::Http(http) => Some(http),
             Self::Https(https) => Some(&https.http),
-            Self::Tcp | Self::Grpc(_) | Self::Ttl => None,
+            Self::Tcp { .. } | Self::Grpc(_) | Self::Ttl => None,
         }
+    }
+
+    /// Whether a connection is held beside the probes.
+    pub fn holds(&self) -> bool {
+        matches!(self, Self::Tcp { hold: true })
     }
 
     /// Whether it is found out by asking the instance, and not by waiting for what that says.

@@ -29,7 +29,7 @@ pub use instance::{
 pub use lease::{InstanceLease, Lease, LeaseId, LeaseIdError};
 pub use name::{InstanceId, Label, NameError, ServiceName, ZoneName};
 pub use peer::{HealthService, HealthServiceError, ServerName, ServerNameError};
-pub use probe_report::ProbeReport;
+pub use probe_report::{HoldReport, HoldState, ProbeReport};
 pub use revision::{Revision, StoreId};
 pub use said::{Heard, Hint, Remark, SelfReport, Unheard};
 pub use settings::{GuardChoice, GuardRule, Guarded, ServiceSettings, Share, WhenAllCritical, guard_bounds};

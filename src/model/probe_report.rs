@@ -27,4 +27,46 @@ pub struct ProbeReport {
     pub latency_us: Option<(u64, u64)>,
     /// When an interval without a report will have passed, of a check that waits for reports.
     pub report_by: Option<Timestamp>,
+    /// How the connection is that it holds, of a check that is to hold one.
+    pub hold: Option<HoldReport>,
+}
+
+/// The connection that a check holds beside its probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldReport {
+    /// What it is like.
+    pub state: HoldState,
+    /// Why there is none, where that is not for want of a probe that passes.
+    pub reason: Option<&'static str>,
+}
+
+/// What a held connection is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldState {
+    /// There is none. One is opened after the next probe that passes.
+    Closed,
+    /// It is being made.
+    Opening,
+    /// It stands, and nothing is to be said of it.
+    Held,
+    /// The peer has ended it, and probes find out why.
+    Lost,
+    /// It does not go together with this peer, so there are only probes.
+    GivenUp,
+}
+
+impl HoldState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Closed, Self::Opening, Self::Held, Self::Lost, Self::GivenUp];
+
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Opening => "opening",
+            Self::Held => "held",
+            Self::Lost => "lost",
+            Self::GivenUp => "given_up",
+        }
+    }
 }

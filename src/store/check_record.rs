@@ -33,6 +33,9 @@ pub(super) struct CheckV1 {
     said: Vec<NumberV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    /// Of type tcp. Beside the kind, because those who do not know it read the rest.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    hold: bool,
     health: Health,
     since: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,9 +132,10 @@ impl HttpV1 {
 impl CheckV1 {
     pub(super) fn new((spec, state): (&CheckSpec, &CheckState)) -> Self {
         let CheckSpec { name, kind, interval, fast_interval, timeout, rise, fall, unsaid, port } = spec.clone();
+        let hold = kind.holds();
         let fast_interval = Some(fast_interval).filter(|fast| *fast != CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
-            CheckKind::Tcp => CheckKindV1::Tcp,
+            CheckKind::Tcp { .. } => CheckKindV1::Tcp,
             CheckKind::Http(http) => CheckKindV1::Http(HttpV1::new(*http)),
             CheckKind::Https(https) => CheckKindV1::Https(HttpsV1 {
                 any_certificate: !https.tls_verify,
@@ -144,8 +148,21 @@ impl CheckV1 {
         let CheckState { health, since, last_error } = state.clone();
         let since = since.as_millis();
         let said = Vec::new();
-        let mut check =
-            Self { name, kind, interval, fast_interval, timeout, rise, fall, said, port, health, since, last_error };
+        let mut check = Self {
+            name,
+            kind,
+            interval,
+            fast_interval,
+            timeout,
+            rise,
+            fall,
+            said,
+            port,
+            hold,
+            health,
+            since,
+            last_error,
+        };
         let unsaid = [unsaid.interval, unsaid.fast_interval, unsaid.timeout, unsaid.rise, unsaid.fall];
         let said = usual_numbers(&check).into_iter().zip(unsaid);
         check.said = said.filter(|((_, usual), unsaid)| *usual && !unsaid).map(|((number, _), _)| number).collect();
@@ -166,11 +183,24 @@ impl CheckV1 {
             rise: of_rise,
             fall: of_fall,
         };
-        let Self { name, kind, interval, fast_interval, timeout, rise, fall, port, health, since, last_error, .. } =
-            self;
+        let Self {
+            name,
+            kind,
+            interval,
+            fast_interval,
+            timeout,
+            rise,
+            fall,
+            port,
+            hold,
+            health,
+            since,
+            last_error,
+            ..
+        } = self;
         let fast_interval = fast_interval.unwrap_or_else(|| CheckSpec::usual_fast_interval(interval));
         let kind = match kind {
-            CheckKindV1::Tcp => CheckKind::Tcp,
+            CheckKindV1::Tcp => CheckKind::Tcp { hold },
             CheckKindV1::Http(http) => CheckKind::Http(Box::new(http.read()?)),
             CheckKindV1::Https(HttpsV1 { http, any_certificate, server_name }) => {
                 let server_name = server_name.map(|name| name.parse().map_err(text)).transpose()?;
@@ -193,7 +223,8 @@ mod tests {
     #[test]
     fn checks_of_every_kind_are_written_alike_for_ever() {
         for (kind, written) in [
-            (CheckKind::Tcp, json!("tcp")),
+            (CheckKind::Tcp { hold: false }, json!("tcp")),
+            (CheckKind::Tcp { hold: true }, json!("tcp")),
             (CheckKind::Http(Box::new(http())), json!({"http": {"path": "/a?b", "expect_status": "200-299"}})),
             (
                 CheckKind::Https(Box::new(HttpsCheck { http: http(), tls_verify: true, server_name: None })),
@@ -228,6 +259,7 @@ mod tests {
             let state = CheckState { health: Health::Unknown, since: Timestamp::from_millis(7), last_error: None };
             let record = serde_json::to_value(CheckV1::new((&spec, &state))).unwrap();
             assert_eq!(record["kind"], written);
+            assert_eq!(record.get("hold"), spec.kind.holds().then_some(&json!(true)));
             assert_eq!(serde_json::from_value::<CheckV1>(record).unwrap().read(), Ok((spec, state)));
         }
     }

@@ -77,7 +77,7 @@ pub(crate) fn instance(name: &str, instance: &str) -> Instance {
 pub(crate) fn check(name: &str) -> rollcall::model::CheckSpec {
     rollcall::model::CheckSpec {
         name: name.parse().unwrap(),
-        kind: rollcall::model::CheckKind::Tcp,
+        kind: rollcall::model::CheckKind::Tcp { hold: false },
         interval: rollcall::model::Duration::from_secs(5),
         fast_interval: rollcall::model::Duration::from_millis(500),
         timeout: rollcall::model::Duration::from_secs(1),

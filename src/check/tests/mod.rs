@@ -1,5 +1,6 @@
 //! The checker on a store and against real listeners.
 
+mod holds;
 mod probes;
 mod reports;
 

@@ -55,7 +55,7 @@ fn registration() -> impl Strategy<Value = Registration> {
         let v6 = (families & 2 != 0).then(|| [0xfd00, 0, 0, 0, 0, 0, 0, last.into()].into());
         let check = CheckSpec {
             name: "tcp".parse().unwrap(),
-            kind: CheckKind::Tcp,
+            kind: CheckKind::Tcp { hold: false },
             interval: Duration::from_secs(5),
             fast_interval: Duration::from_millis(500),
             timeout: Duration::from_secs(1),

@@ -217,7 +217,7 @@ async fn what_a_body_got_wrong_is_said_in_words_of_the_api() {
         (
             r#"{"port":80,"checks":[{"type":"tcp","x":1}]}"#,
             "there is no field `x`, but `name`, `type`, `interval`, `fast_interval`, `timeout`, `rise`, `fall`, `port`, \
-             `path`, `url`, `method`, `headers`, `expect_status`, `expect_body`, `tls_verify`, `server_name`, `service`",
+             `hold`, `path`, `url`, `method`, `headers`, `expect_status`, `expect_body`, `tls_verify`, `server_name`, `service`",
         ),
     ] {
         let reply = world.refused("PUT", WEB1, Some(body), 422, "invalid-value").await;

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use rollcall::api;
-use rollcall::model::{Health, ProbeReport, Timestamp};
+use rollcall::model::{Health, HoldReport, HoldState, ProbeReport, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -174,6 +174,7 @@ async fn what_probes_found_out_is_shown_with_one_instance_and_explained() {
         last_failure: None,
         latency_us: Some((210, 4000)),
         report_by: None,
+        hold: Some(HoldReport { state: HoldState::GivenUp, reason: Some("it floods") }),
     };
     *world.reports.lock() = vec![report(0)];
     let got = world.get(WEB1).await.body;
@@ -181,6 +182,7 @@ async fn what_probes_found_out_is_shown_with_one_instance_and_explained() {
     assert_eq!((&http["flaps"], &http["rise_needed"], &http["transitions"]), (&0.into(), &4.into(), &5.into()));
     assert_eq!(http["last_probe_at"], "2025-11-24T16:00:00.000Z");
     assert_eq!(http["latency_us"], json!({"p50": 210, "p99": 4000}));
+    assert_eq!(http["held"], json!({"state": "given_up", "reason": "it floods"}));
     assert_eq!(got["checks"][1].get("flaps"), None, "nothing is known of it");
     assert_eq!(got["withheld_because"], "check http is critical: refused");
     *world.reports.lock() = vec![report(2)];
@@ -210,6 +212,7 @@ async fn who_fails_for_another_reason_than_it_turned_for_is_shown_with_that() {
         last_failure: Some("status 404, expected 200-299".into()),
         latency_us: None,
         report_by: None,
+        hold: None,
     }];
     let now = "check http is critical: status 404, expected 200-299";
     let got = world.get(WEB1).await.body;

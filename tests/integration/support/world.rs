@@ -79,6 +79,7 @@ async fn take_report(store: Arc<dyn Store>, report: SelfReport) -> Result<Heard,
         last_failure: None,
         latency_us: None,
         report_by: Some(at.after(Duration::from_secs(5))),
+        hold: None,
     };
     Ok(Heard { report, revision })
 }

@@ -162,7 +162,7 @@ fn registration(last: u8) -> Registration {
 fn checked(last: u8) -> Registration {
     let check = CheckSpec {
         name: "tcp".parse().unwrap(),
-        kind: CheckKind::Tcp,
+        kind: CheckKind::Tcp { hold: false },
         interval: Duration::from_secs(5),
         fast_interval: Duration::from_millis(500),
         timeout: Duration::from_secs(1),
