@@ -108,6 +108,12 @@ impl Frame {
         &self.0
     }
 
+    /// Octets of memory that it takes.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// How many events are in it.
     pub(super) fn count(&self) -> usize {
         self.1

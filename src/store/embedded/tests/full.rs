@@ -1,5 +1,6 @@
 //! The disk refuses: nothing is acknowledged, nothing is shown, and all is well once it takes writes again.
 
+use super::super::frame::Frame;
 use super::*;
 use crate::model::Lease;
 use crate::registry::Trail;
@@ -198,4 +199,10 @@ fn tables_that_break_are_an_error_to_who_waits_for_them() {
     }
     drop(journal);
     assert_eq!(read(&disk).unwrap().registry.revision(), Revision(revision + 299));
+}
+
+#[test]
+fn a_frame_that_waits_takes_no_more_memory_than_the_log() {
+    let frame = Frame::of(&empty(1), &Unknown::default(), settings().history);
+    assert_eq!((frame.held(), frame.octets().len()), (8, 8));
 }
