@@ -137,6 +137,11 @@ impl<J: Journal> Writer<J> {
             // Those who were answered may have more to say: let them, before the next group is closed.
             tokio::task::yield_now().await;
         }
+        if let Some(down) = &mut self.down {
+            // What was refused may be kept all the same, and nobody would take it back later.
+            down.retry_at = Instant::now();
+            self.turn(Vec::new()).await;
+        }
         // A journal may have files to close.
         let journal = self.journal.take();
         let _ = tokio::task::spawn_blocking(move || drop(journal)).await;

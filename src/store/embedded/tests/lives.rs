@@ -73,3 +73,34 @@ async fn what_is_acknowledged_after_a_group_beyond_the_log_was_refused_is_there(
         store.close().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_failed_is_not_there_after_an_end_in_good_order() {
+    let other = serve(&founded());
+    for n in 0..30 {
+        other.commit(put("other", &format!("i{n}"))).await.unwrap();
+    }
+    let lines = saved(&other).await;
+    // Whichever of its deeds the disk refuses first.
+    for deeds in 0.. {
+        let disk = founded_briefly();
+        let store = serve(&disk);
+        store.commit(put("web", "i1")).await.unwrap();
+        let before = described(&snapshot(&store).await);
+        let content = readable(&store, &lines, 4096).await.unwrap();
+        disk.fail_after(deeds, true);
+        let restored = store.restore(content).await;
+        if disk.failed() == 0 {
+            assert!(deeds > 5 && restored.is_ok(), "{deeds}");
+            break;
+        }
+        disk.mend();
+        if restored.is_ok() {
+            // Something after it failed.
+            continue;
+        }
+        // Before it is tried again.
+        store.close().await;
+        assert_eq!(described(&read(&disk).unwrap().registry), before, "{deeds}");
+    }
+}
