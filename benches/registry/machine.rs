@@ -28,6 +28,15 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+fn cpu_of(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name of the program, in parentheses, may hold anything.
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
+    let ticks: u64 = fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap();
+    let per_second = sysconf(SysconfVar::CLK_TCK).unwrap().unwrap();
+    Duration::from_secs_f64(ticks as f64 / per_second as f64)
+}
+
 /// A server on a core of its own, ended when this is dropped.
 pub(crate) struct Server(Child);
 
@@ -46,12 +55,21 @@ impl Server {
 
     /// Processor time used so far, by user and system.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = self.read("stat");
-        // The name of the program, in parentheses, may hold anything.
-        let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
-        let ticks: u64 = fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap();
-        let per_second = sysconf(SysconfVar::CLK_TCK).unwrap().unwrap();
-        Duration::from_secs_f64(ticks as f64 / per_second as f64)
+        cpu_of(self.0.id())
+    }
+
+    /// The same with all that it has started.
+    pub(crate) fn cpu_of_all(&self) -> Duration {
+        let mut of_all = vec![self.0.id()];
+        let mut next = 0;
+        while let Some(id) = of_all.get(next) {
+            let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+            let children = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+            let children: Vec<String> = children.collect();
+            of_all.extend(children.iter().flat_map(|ids| ids.split_whitespace()).map(|id| id.parse::<u32>().unwrap()));
+            next += 1;
+        }
+        of_all.into_iter().map(cpu_of).sum()
     }
 
     /// MiB by the name of the field: `VmRSS` or `VmHWM` of `status`.

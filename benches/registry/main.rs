@@ -15,6 +15,7 @@
 mod etcd;
 mod figure;
 mod http;
+#[allow(dead_code, reason = "the other bench has servers of several processes")]
 mod machine;
 mod rollcall;
 
