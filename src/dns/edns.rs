@@ -13,6 +13,14 @@ const COOKIE: u16 = 10;
 const KEEPALIVE: u16 = 11;
 const EXTENDED_ERROR: u16 = 15;
 
+/// The smallest reply that every client takes over UDP (RFC 1035 §4.2.1).
+pub(super) const UDP_OCTETS_MIN: u16 = 512;
+
+/// The most octets of a reply over UDP: what the client takes, if it says so, and no more than `own` (RFC 6891 §6.2.5).
+pub(super) fn udp_limit(asked: Option<u16>, own: u16) -> u16 {
+    asked.map_or(UDP_OCTETS_MIN, |asked| asked.min(own).max(UDP_OCTETS_MIN))
+}
+
 /// Options that cannot be: the request gets FORMERR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;

@@ -19,7 +19,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use ipnet::IpNet;
 
 use super::cookie::Cookies;
-use super::edns::{self, Asked, Malformed, Manners, error_octets};
+use super::edns::{self, Asked, Malformed, Manners, UDP_OCTETS_MIN, error_octets, udp_limit};
 use super::forward::{Forwarder, Pending, Question as Foreign, Step};
 use super::message::{HEADER_OCTETS, Triage, opt_options, triage};
 use super::quick::{Asking, Quick};
@@ -28,8 +28,7 @@ use super::{Counters, Identity, Protocol, metrics};
 use crate::model::Timestamp;
 use crate::zone::{Answer, Detail, Question, Zone};
 
-/// The smallest reply every client takes over UDP (RFC 1035 §4.2.1), and the most a TCP message holds.
-const UDP_OCTETS_MIN: u16 = 512;
+/// The most a TCP message holds (RFC 1035 §4.2.2).
 const TCP_OCTETS_MAX: u16 = u16::MAX;
 /// RA, in the header's fourth octet.
 const RECURSION_AVAILABLE: u8 = 0x80;
@@ -176,7 +175,7 @@ impl Handler {
         }
         let asking = Asking::read(message)?;
         let (zone, manners) = (&*self.zone, &self.manners);
-        let quick = Quick { zone, manners, udp_payload: self.udp_payload, udp_octets_min: UDP_OCTETS_MIN };
+        let quick = Quick { zone, manners, udp_payload: self.udp_payload };
         let detail = || Detail::of(client.ip(), &self.explain_allow);
         let (reply, rcode) = quick.reply(&asking, client.ip(), detail, turn, second)?;
         self.counters.replied(protocol, Some(asking.record_type), rcode);
@@ -252,10 +251,9 @@ impl Handler {
 
     /// The most octets that the client takes in a reply.
     fn limit(&self, request: &Request) -> u16 {
-        match &request.edns {
-            _ if request.protocol() != NetProtocol::Udp => TCP_OCTETS_MAX,
-            Some(asked) => asked.max_payload().min(self.udp_payload).max(UDP_OCTETS_MIN),
-            None => UDP_OCTETS_MIN,
+        match request.protocol() {
+            NetProtocol::Udp => udp_limit(request.edns.as_ref().map(Edns::max_payload), self.udp_payload),
+            _ => TCP_OCTETS_MAX,
         }
     }
 

@@ -9,7 +9,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
 use super::Protocol;
-use super::edns::{Asked, Manners};
+use super::edns::{Asked, Manners, udp_limit};
 use super::message::{HEADER_OCTETS, OPT_TYPE};
 use super::reply::Opt;
 use crate::zone::{Detail, QuickQuestion, Zone};
@@ -97,9 +97,8 @@ impl Edns {
 pub(super) struct Quick<'a> {
     pub(super) zone: &'a Zone,
     pub(super) manners: &'a Manners,
-    /// The largest reply, and the smallest that every client takes.
+    /// The largest reply, in octets.
     pub(super) udp_payload: u16,
-    pub(super) udp_octets_min: u16,
 }
 
 impl Quick<'_> {
@@ -112,8 +111,7 @@ impl Quick<'_> {
         turn: usize,
         second: u32,
     ) -> Option<(Vec<u8>, ResponseCode)> {
-        let limit =
-            asking.edns.map_or(self.udp_octets_min, |edns| edns.payload.min(self.udp_payload).max(self.udp_octets_min));
+        let limit = udp_limit(asking.edns.map(|edns| edns.payload), self.udp_payload);
         let opt = asking.edns.map(|edns| Opt {
             udp_payload: self.udp_payload,
             dnssec_ok: edns.dnssec_ok,

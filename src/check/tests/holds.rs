@@ -103,6 +103,19 @@ impl Rig {
     }
 }
 
+/// A server that has heard out one client before it hears another.
+async fn one_at_a_time() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok();
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn killed_service_is_critical_after_two_refusals_whatever_fall_is() {
     let (mut rig, service) = (Rig::new(), Service::new());
@@ -191,14 +204,7 @@ async fn whose_probes_hang_meanwhile_goes_on_by_probes_alone() {
 #[tokio::test]
 async fn another_check_that_hangs_meanwhile_gives_it_up_as_well() {
     let mut rig = Rig::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            read_request(&mut stream).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok();
-        }
-    });
+    let address = one_at_a_time().await;
     let http = CheckSpec { timeout: Duration::from_millis(50), fall: 100, ..often(http()) };
     rig.register("i1", registration(address, [holding_often(), http])).await;
     rig.until_given_up("i1", "no answer while a connection is held").await;
@@ -208,14 +214,7 @@ async fn another_check_that_hangs_meanwhile_gives_it_up_as_well() {
 #[tokio::test]
 async fn nobody_is_taken_out_for_silence_that_we_have_caused() {
     let mut rig = Rig::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            read_request(&mut stream).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok();
-        }
-    });
+    let address = one_at_a_time().await;
     let (timeout, fast_interval) = (Duration::from_millis(200), Duration::from_secs(1));
     let slow = CheckSpec { timeout, fast_interval, fall: 1, ..hourly(http()) };
     let both = registration(address, [holding(), slow]);

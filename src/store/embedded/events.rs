@@ -5,7 +5,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::Vector;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{
+    AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction,
+};
 
 use super::event_record;
 use super::frame::{Entry, Frame};
@@ -204,22 +206,13 @@ pub(super) fn read(
         return Ok(taking.page());
     }
     let table = transaction.open_table(EVENTS).map_err(said)?;
-    // What is not in the table yet takes room from the oldest in it. Some of it may be there by now.
-    let first = pending.iter().flat_map(|frame| frame.events()).next().map(|(key, _)| key);
-    let end = first.map_or(Bound::Unbounded, Bound::Excluded);
-    let twice = table.range::<(u64, u32)>((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded));
-    let twice = if first.is_some() { twice.map_err(said)?.count() } else { 0 };
-    let held = usize::try_from(table.len().map_err(said)?).unwrap_or(usize::MAX) - twice;
-    let added: usize = pending.iter().map(|frame| frame.count()).sum();
-    let superfluous = (held + added).saturating_sub(keep.events).min(held);
-    let mut oldest = Bound::Unbounded;
-    if let Some(last) = superfluous.checked_sub(1)
-        && let Some(entry) = table.range::<(u64, u32)>((Bound::Unbounded, end)).map_err(said)?.nth(last)
-    {
-        let (key, octets) = entry.map_err(said)?;
-        taking.hide(octets.value());
-        oldest = Bound::Excluded(key.value());
-    }
+    let oldest = match last_hidden(&table, pending, keep)? {
+        Some((key, octets)) => {
+            taking.hide(octets.value());
+            Bound::Excluded(key.value())
+        }
+        None => Bound::Unbounded,
+    };
     if matches!(oldest, Bound::Excluded(oldest) if oldest >= below) {
         return Ok(taking.page());
     }
@@ -230,4 +223,27 @@ pub(super) fn read(
         }
     }
     Ok(taking.page())
+}
+
+type Kept<'a> = (AccessGuard<'a, (u64, u32)>, AccessGuard<'a, &'static [u8]>);
+
+/// The last event of the table that has to make room: what is not in the table yet takes it from the oldest there.
+fn last_hidden<'a>(
+    table: &'a ReadOnlyTable<(u64, u32), &'static [u8]>,
+    pending: &Vector<Arc<Frame>>,
+    keep: Keep,
+) -> Result<Option<Kept<'a>>, String> {
+    let Some((first, _)) = pending.iter().flat_map(|frame| frame.events()).next() else {
+        // The bounds hold after each write.
+        return Ok(None);
+    };
+    // Some of it may be there by now.
+    let twice = table.range::<(u64, u32)>(first..).map_err(said)?.count();
+    let held = usize::try_from(table.len().map_err(said)?).unwrap_or(usize::MAX) - twice;
+    let added: usize = pending.iter().map(|frame| frame.count()).sum();
+    let hidden = (held + added).saturating_sub(keep.events).min(held);
+    match hidden.checked_sub(1) {
+        Some(last) => table.range::<(u64, u32)>(..first).map_err(said)?.nth(last).transpose().map_err(said),
+        None => Ok(None),
+    }
 }

@@ -48,7 +48,10 @@ pub(super) enum Entry<'a> {
 
 /// The octets of one group, and how many events are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame(Vec<u8>, usize);
+pub(super) struct Frame {
+    octets: Vec<u8>,
+    events: usize,
+}
 
 impl Frame {
     /// What a group says.
@@ -76,7 +79,7 @@ impl Frame {
         }
         frame.put_trail(&group.trail, keep);
         // It stays in memory until the tables have it, and there may be many.
-        frame.0.shrink_to_fit();
+        frame.octets.shrink_to_fit();
         frame
     }
 
@@ -90,7 +93,7 @@ impl Frame {
     fn leading_to(revision: Revision) -> Self {
         let mut octets = Vec::with_capacity(512);
         octets.extend(revision.0.to_be_bytes());
-        Self(octets, 0)
+        Self { octets, events: 0 }
     }
 
     /// What the log holds, or why it is no frame.
@@ -99,34 +102,34 @@ impl Frame {
         while !rest.is_empty() {
             take(&mut rest).ok_or_else(|| format!("it makes no sense {} octets before its end", rest.len()))?;
         }
-        let mut frame = Self(octets.to_vec(), 0);
-        frame.1 = frame.events().count();
+        let mut frame = Self { octets: octets.to_vec(), events: 0 };
+        frame.events = frame.events().count();
         Ok(frame)
     }
 
     pub(super) fn octets(&self) -> &[u8] {
-        &self.0
+        &self.octets
     }
 
     /// Octets of memory that it takes.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.0.capacity()
+        self.octets.capacity()
     }
 
     /// How many events are in it.
     pub(super) fn count(&self) -> usize {
-        self.1
+        self.events
     }
 
     /// The position of the history that it leads to.
     pub(super) fn revision(&self) -> u64 {
-        self.0.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets))
+        self.octets.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets))
     }
 
     /// What it says, in order.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut rest = &self.0[HEAD..];
+        let mut rest = &self.octets[HEAD..];
         std::iter::from_fn(move || take(&mut rest))
     }
 
@@ -155,42 +158,42 @@ impl Frame {
             Entry::Instance(key, record) => self.put_named(1, key, record),
             Entry::Service(key, record) => self.put_named(3, key, record),
             Entry::Lease(id, record) => {
-                self.0.push(if record.is_some() { 5 } else { 6 });
-                self.0.extend(id.to_be_bytes());
+                self.octets.push(if record.is_some() { 5 } else { 6 });
+                self.octets.extend(id.to_be_bytes());
                 self.put_record(record);
             }
             Entry::Event((revision, change), record) => {
-                self.1 += 1;
-                self.0.push(7);
-                self.0.extend(revision.to_be_bytes());
-                self.0.extend(change.to_be_bytes());
+                self.events += 1;
+                self.octets.push(7);
+                self.octets.extend(revision.to_be_bytes());
+                self.octets.extend(change.to_be_bytes());
                 self.put_record(Some(record));
             }
             Entry::Since(millis) => {
-                self.0.push(8);
-                self.0.extend(millis.to_be_bytes());
+                self.octets.push(8);
+                self.octets.extend(millis.to_be_bytes());
             }
             Entry::Forgotten(end) => {
-                self.0.push(9);
-                self.0.extend(end.until.as_millis().to_be_bytes());
-                self.0.extend((end.span.secs() as u16).to_be_bytes());
+                self.octets.push(9);
+                self.octets.extend(end.until.as_millis().to_be_bytes());
+                self.octets.extend((end.span.secs() as u16).to_be_bytes());
             }
         }
     }
 
     fn put_named(&mut self, octet: u8, key: &str, record: Option<&[u8]>) {
-        self.0.push(if record.is_some() { octet } else { octet + 1 });
+        self.octets.push(if record.is_some() { octet } else { octet + 1 });
         // Two names and a slash.
-        self.0.extend((key.len() as u16).to_be_bytes());
-        self.0.extend(key.as_bytes());
+        self.octets.extend((key.len() as u16).to_be_bytes());
+        self.octets.extend(key.as_bytes());
         self.put_record(record);
     }
 
     fn put_record(&mut self, record: Option<&[u8]>) {
         if let Some(record) = record {
             // What one instance may say of itself fits many times.
-            self.0.extend((record.len() as u32).to_be_bytes());
-            self.0.extend(record);
+            self.octets.extend((record.len() as u32).to_be_bytes());
+            self.octets.extend(record);
         }
     }
 }

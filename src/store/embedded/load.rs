@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
 use tokio::time::Instant;
 
 use super::frame::Frame;
@@ -131,8 +131,7 @@ pub(super) fn recover(
         frame.map_err(|reason| LoadError::Wal(failed(reason)))
     };
     let frames: Vec<Arc<Frame>> = frames.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
+    let transaction = pages::begin(database)?;
     let applied = number(frames.len());
     pages::apply(&transaction, &frames, applied, keep)?;
     transaction.commit()?;
@@ -240,8 +239,7 @@ pub(super) fn begin(
     // Before the tables say that it may have more than they.
     let wal = Wal::begin(log, anchor).map_err(|error| LoadError::Wal(error.into()))?;
     restored.serial_base = restored.serial_base.wrapping_add(1);
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
+    let transaction = pages::begin(database)?;
     let now = Timestamp::now();
     {
         let mut meta = transaction.open_table(META)?;

@@ -113,7 +113,8 @@ fn caught<T>(deed: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(deed)).unwrap_or_else(|_| Err("the store contradicts itself".to_owned()))
 }
 
-fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+/// A transaction that is durable once it is committed.
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     Ok(transaction)

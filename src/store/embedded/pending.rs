@@ -13,7 +13,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What is on its way from the log to the tables.
 #[derive(Debug, Default)]
-struct Way {
+struct Backlog {
     /// Frames that are in the log and not in the tables, in order: two halves of the log at most.
     frames: Vector<Arc<Frame>>,
     /// The number of the last frame that is in the tables.
@@ -37,7 +37,7 @@ pub(super) struct Load {
 
 /// Frames on their way. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pending(Arc<(Mutex<Way>, Condvar)>);
+pub(super) struct Pending(Arc<(Mutex<Backlog>, Condvar)>);
 
 impl Pending {
     /// Frames that are not in the tables, or have only just come there.
@@ -51,73 +51,73 @@ impl Pending {
 
     /// Has the tables take all frames up to a number.
     pub(super) fn ask(&self, number: u64) {
-        let (way, changed) = &*self.0;
-        let mut way = way.lock();
-        way.asked = way.asked.max(number);
+        let (backlog, changed) = &*self.0;
+        let mut backlog = backlog.lock();
+        backlog.asked = backlog.asked.max(number);
         changed.notify_all();
     }
 
     /// Waits until the tables have all frames up to a number, which is tried anew if it has failed.
     pub(super) fn wait(&self, number: u64) -> Result<(), String> {
-        let (way, changed) = &*self.0;
-        let mut way = way.lock();
-        if way.applied >= number {
+        let (backlog, changed) = &*self.0;
+        let mut backlog = backlog.lock();
+        if backlog.applied >= number {
             return Ok(());
         }
-        way.asked = way.asked.max(number);
-        way.failed = None;
+        backlog.asked = backlog.asked.max(number);
+        backlog.failed = None;
         changed.notify_all();
-        while way.applied < number {
-            if let Some(reason) = &way.failed {
+        while backlog.applied < number {
+            if let Some(reason) = &backlog.failed {
                 return Err(reason.clone());
             }
-            changed.wait(&mut way);
+            changed.wait(&mut backlog);
         }
         Ok(())
     }
 
     /// Counts a frame that went into the tables by itself, when they had all before it.
     pub(super) fn pass(&self, number: u64) {
-        let mut way = self.0.0.lock();
-        (way.applied, way.asked) = (number, number);
+        let mut backlog = self.0.0.lock();
+        (backlog.applied, backlog.asked) = (number, number);
     }
 
     /// Waits until there is something for the tables, and says what.
     pub(super) fn next(&self) -> Load {
-        let (way, changed) = &*self.0;
-        let mut way = way.lock();
-        while !way.is_closing && (way.asked <= way.applied || way.failed.is_some()) {
-            if way.failed.is_none() {
-                changed.wait(&mut way);
-            } else if changed.wait_for(&mut way, RETRY).timed_out() {
-                way.failed = None;
+        let (backlog, changed) = &*self.0;
+        let mut backlog = backlog.lock();
+        while !backlog.is_closing && (backlog.asked <= backlog.applied || backlog.failed.is_some()) {
+            if backlog.failed.is_none() {
+                changed.wait(&mut backlog);
+            } else if changed.wait_for(&mut backlog, RETRY).timed_out() {
+                backlog.failed = None;
             }
         }
-        let last = way.applied + way.frames.len() as u64;
-        let number = if way.is_closing { last } else { way.asked.min(last) };
-        let count = usize::try_from(number - way.applied).unwrap_or(usize::MAX);
-        let frames = way.frames.iter().take(count).cloned().collect();
-        Load { frames, number, is_last: way.is_closing }
+        let last = backlog.applied + backlog.frames.len() as u64;
+        let number = if backlog.is_closing { last } else { backlog.asked.min(last) };
+        let count = usize::try_from(number - backlog.applied).unwrap_or(usize::MAX);
+        let frames = backlog.frames.iter().take(count).cloned().collect();
+        Load { frames, number, is_last: backlog.is_closing }
     }
 
     /// Notes what became of a load.
     pub(super) fn done(&self, load: &Load, applied: Result<(), String>) {
-        let (way, changed) = &*self.0;
-        let mut way = way.lock();
+        let (backlog, changed) = &*self.0;
+        let mut backlog = backlog.lock();
         match applied {
             Ok(()) => {
-                (way.applied, way.failed) = (load.number, None);
-                way.frames = way.frames.skip(load.frames.len());
+                (backlog.applied, backlog.failed) = (load.number, None);
+                backlog.frames = backlog.frames.skip(load.frames.len());
             }
-            Err(reason) => way.failed = Some(reason),
+            Err(reason) => backlog.failed = Some(reason),
         }
         changed.notify_all();
     }
 
     /// Has one more load made, of everything there is.
     pub(super) fn close(&self) {
-        let (way, changed) = &*self.0;
-        way.lock().is_closing = true;
+        let (backlog, changed) = &*self.0;
+        backlog.lock().is_closing = true;
         changed.notify_all();
     }
 }

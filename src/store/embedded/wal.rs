@@ -116,7 +116,7 @@ fn sum(key: &[u8; 16], head: &[u8], content: &[u8]) -> u64 {
 fn frame<'a>(key: &[u8; 16], octets: &'a [u8], numbers: RangeInclusive<u64>) -> Option<(u64, &'a [u8])> {
     let (head, rest) = octets.split_at_checked(FRAME_HEAD)?;
     let number = u64::from_be_bytes(*head[4..].first_chunk()?);
-    // Before anything is summed up: this is asked of every octet behind the end of a log.
+    // Before anything is summed up: this is asked of every place behind the end of a log.
     if !numbers.contains(&number) {
         return None;
     }
